@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sealed shared memory.
+ *
+ * Every memfd of the daemon is made here, so that one place decides about flags and seals. A seal
+ * that fails is an error of the whole call: unsealed memory is never handed out.
+ */
+#pragma once
+
+#include <stddef.h>
+
+/**
+ * memfd_new() - a close-on-exec memfd of @size bytes, size sealed, pages allocated
+ * @ret_fd: owned by the caller
+ * @ret_map: optional; mapped read-write, to be released with munmap(*ret_map, size)
+ *
+ * Pages are allocated up front, so that a later store cannot fault for want of memory.
+ * Return: 0, -ENOMEM/-ENOSPC when memory is short, or another negative errno. Any thread.
+ */
+int memfd_new(int *ret_fd, void **ret_map, const char *name, size_t size);
+
+/**
+ * memfd_seal_read_only() - forbid writing for good; no writable mapping may exist
+ *
+ * Return: 0, -EBUSY while a writable mapping exists, or another negative errno. Any thread.
+ */
+int memfd_seal_read_only(int fd);

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Weight quantizers: fp32 matrix in, coded matrix out. quantizers.inc is the list: one file and one row
+ * per method; options, help, tests and comparisons come from it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/bits.h"
+#include "engine/model.h"
+
+/**
+ * struct quantize_options - for one matrix
+ * @planes: 1..8
+ * @group_columns: sum coding: columns that share scales (a multiple of 64, or >= columns)
+ * @per_tensor: methods with one scale or codebook per matrix: share it over all rows, else per row
+ * @seed: methods that draw
+ */
+struct quantize_options {
+	uint32_t planes, group_columns;
+	bool per_tensor;
+	uint64_t seed;
+};
+
+/**
+ * struct coded - a quantized matrix before it is written; owned, coded_done() frees
+ * @codes: [rows][columns], bit (planes - 1 - i) is plane i: the code read as a number has plane 0 as its
+ *	most significant bit
+ * @alpha: sum: [rows][groups][planes], value = offset + sum alpha_i * (bit_i ? 1 : -1), i from plane 0
+ * @offset: sum: [rows][groups] or NULL
+ * @level: level: [shared ? 1 : rows][1 << planes], ascending
+ */
+struct coded {
+	enum coding coding;
+	uint32_t rows, columns, group_columns, groups, planes;
+	bool shared_levels;
+	uint8_t *codes;
+	float *alpha, *offset, *level;
+};
+
+void coded_done(struct coded *c);
+
+/** coded_value() - what weight (row, column) decodes to with the first @planes planes and these scales */
+float coded_value(const struct coded *c, uint32_t row, uint32_t column);
+
+typedef int quantizer_fn(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
+	const struct quantize_options *options, struct error *reterr);
+
+struct quantizer {
+	const char *name, *help;
+	quantizer_fn *run;
+	uint32_t planes_min, planes_max;
+};
+
+extern const struct quantizer quantizers[];
+extern const uint32_t n_quantizers;
+
+/** quantizer_find() - Return: the row, or NULL */
+const struct quantizer *quantizer_find(const char *name);

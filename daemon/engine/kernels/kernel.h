@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kernels: loops over numbers, nothing else. No allocation, no threads, no logging; no read or write
+ * past the sizes given here (guard pages prove it). kernels.inc is the list: one row per kernel, best
+ * first, the scalar row last; prototypes, look-up, conformance tests and benches come from it.
+ * A kernel's name is its file, its function and its row.
+ *
+ * Every row of an op gives the same bytes as the scalar row of that op.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/bits.h"
+#include "engine/kernels/cpu.h"
+
+enum kernel_op {
+	KERNEL_MATMUL,	   /* u8 columns times planes, matmul_fn */
+	KERNEL_MATMUL_BITS, /* packed columns times planes, matmul_fn */
+	KERNEL_DEPTHWISE,  /* depthwise_fn */
+	KERNEL_PACK,	   /* pack_fn */
+	KERNEL_REQUANTIZE, /* requantize_fn */
+	KERNEL_ADD,	   /* add_fn */
+	KERNEL_TABLE,	   /* table_fn */
+	KERNEL_MAX,	   /* max_fn */
+	KERNEL_SUM,	   /* sum_fn */
+	KERNEL_SOFTMAX,	   /* softmax_fn */
+	_KERNEL_OP_MAX,
+};
+
+/**
+ * struct kernel_matrix - the rows of one matrix product (one group of a grouped convolution)
+ * @words: 64-bit words per row
+ * @group_words: words per group (the last group may be shorter); groups = ceil(words / group_words)
+ * @plane: [planes], each rows * words, most significant first
+ * @alpha: sum coding: [rows][groups][planes]; @offset: [rows][groups]
+ * @level: level coding: row r's table at level + r * level_stride, 1 << planes entries; NULL: sum coding
+ * For every reachable weight |w| <= 127, and columns * 127 * 255 < 2^31 (checked when a model is built).
+ */
+struct kernel_matrix {
+	uint32_t rows, words, groups, group_words, planes;
+	const uint64_t *plane[BITS_PLANES_MAX];
+	const int8_t *alpha, *offset, *level;
+	uint32_t level_stride;
+};
+
+/**
+ * struct kernel_columns - input columns of a matrix product
+ * @count: how many
+ * @u8: [count][words * 64], 64-byte aligned, zero beyond the real columns (KERNEL_MATMUL)
+ * @bits: [count][planes][words], least significant activation plane first (KERNEL_MATMUL_BITS)
+ */
+struct kernel_columns {
+	uint32_t count;
+	const uint8_t *u8;
+	const uint64_t *bits;
+	uint32_t planes;
+};
+
+/**
+ * matmul_fn - acc[n][r] = sum over t of w(r, t) * q(n, t), for all rows and columns
+ * @acc: [count][acc_stride], 64-byte aligned; only [count][rows] is written
+ * @scratch: kernel->scratch_bytes(w), 64-byte aligned
+ */
+typedef void matmul_fn(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	uint32_t acc_stride, void *scratch);
+
+/**
+ * depthwise_fn - one output row of a depthwise convolution
+ * @weights: [taps][channels], int8, decoded by depthwise_decode() (kernel.c)
+ * @taps: [taps], where each tap's input pixel of output pixel 0 begins; output pixel x reads
+ *	taps[i] + x * pixel_stride. The caller gives a padded image, so nothing lies outside.
+ * @acc: [count][channels]
+ */
+typedef void depthwise_fn(const int8_t *weights, uint32_t n_taps, uint32_t channels,
+	const uint8_t *const *taps, uint32_t pixel_stride, uint32_t count, int32_t *acc);
+
+/** pack_fn - q of one column, below 2^planes, to planes: bits[planes][words], from u8[words * 64] */
+typedef void pack_fn(const uint8_t *u8, uint32_t words, uint32_t planes, uint64_t *bits);
+
+/** requantize_fn - out[i] = clamp((int) rint((float) acc[i] * gain[i] + bias[i]) + zero_point, low, high).
+ * The sum is clamped in float before the conversion, so any acc, gain and bias are safe. */
+typedef void requantize_fn(const int32_t *acc, uint32_t count, const float *gain, const float *bias,
+	int32_t zero_point, uint8_t low, uint8_t high, uint8_t *out);
+
+/** add_fn - see op.h, OP_ADD */
+struct kernel_add {
+	float gain_a, gain_b;
+	int32_t zero_a, zero_b, zero_out;
+	uint8_t low, high;
+};
+typedef void add_fn(const struct kernel_add *p, const uint8_t *a, const uint8_t *b, size_t count,
+	uint8_t *out);
+
+/** table_fn - out[i] = table[in[i]]; in == out is allowed */
+typedef void table_fn(const uint8_t table[256], const uint8_t *in, size_t count, uint8_t *out);
+
+/** max_fn - out[i] = max(out[i], in[i]) */
+typedef void max_fn(const uint8_t *in, uint32_t count, uint8_t *out);
+
+/** sum_fn - acc[i] += in[i] */
+typedef void sum_fn(const uint8_t *in, uint32_t count, int32_t *acc);
+
+/** softmax_fn - see op.h, OP_SOFTMAX */
+typedef void softmax_fn(const float *in, uint32_t count, float *out);
+
+/**
+ * struct kernel - one row of the list
+ * @needs: CPU_* flags
+ * @columns_per_tile: how many columns the kernel likes at once
+ * @sum, @level: which codings it can do (matrix products)
+ * @scratch: bytes of scratch for a matrix; NULL: none
+ */
+struct kernel {
+	const char *name;
+	enum kernel_op op;
+	uint32_t needs;
+	uint32_t columns_per_tile;
+	bool sum, level;
+	size_t (*scratch)(const struct kernel_matrix *w, uint32_t columns);
+	union {
+		matmul_fn *matmul;
+		depthwise_fn *depthwise;
+		pack_fn *pack;
+		requantize_fn *requantize;
+		add_fn *add;
+		table_fn *table;
+		max_fn *max;
+		sum_fn *sum_rows;
+		softmax_fn *softmax;
+		void (*any)(void);
+	};
+};
+
+extern const struct kernel kernel_table[];
+extern const uint32_t kernel_count;
+
+/** kernel_pick() - first row of @op that @cpu can run; @w: the matrix, for matrix products, else NULL */
+const struct kernel *kernel_pick(enum kernel_op op, uint32_t cpu, const struct kernel_matrix *w);
+
+/** kernel_weight() - the integer weight of row @row, column @column: what every kernel must agree on */
+int32_t kernel_weight(const struct kernel_matrix *w, uint32_t row, uint32_t column);
+
+/** depthwise_decode() - weights [taps][channels] from planes of rows @row_bits apart; see bits.h */
+void depthwise_decode(const struct kernel_matrix *w, uint32_t row_bits, uint32_t taps,
+	int8_t *weights);
+
+/** kernel_exp() - e^x in single steps of a defined order, for x <= 0; the same bits everywhere */
+float kernel_exp(float x);

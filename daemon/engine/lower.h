@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A network at k bits: keep a prefix of the planes, refit the scales from popcounts alone, apply the
+ * exported correction of that width (methods D4.1, D4.2, D4.6). No fp32 weights, no data, no copy of
+ * plane bytes.
+ */
+#pragma once
+
+#include "engine/model.h"
+
+/**
+ * model_build() - the model of @network at @bits
+ * @bits: 1 .. planes_max, whole or not; an average width gives each matrix the planes that cost least by
+ *	the exported sensitivities (methods D4.7), weighted by its number of weights
+ *
+ * Return: 0; -ERANGE outside of the network's widths; else as plane_acquire(). Any thread, and slow:
+ * milliseconds per ten million weights, more when planes come from the file.
+ */
+int model_build(struct model **ret, struct network *network, double bits, struct error *reterr);
+
+/**
+ * lower_allocate() - planes of each matrix at an average width; pure
+ * @ret_planes: [n_matrices]
+ */
+int lower_allocate(uint32_t *ret_planes, const struct network *network, double bits);
+
+/**
+ * lower_refit() - least-squares scales of the first @kept planes of one group (methods D4.1)
+ * @gram: of the planes and the ones column (index @planes), by popcounts; [9][9]
+ * @alpha: [planes], of the stored model
+ * @with_offset: refit the offset too
+ * @ret_alpha: [kept]; @ret_offset: the new offset's increase, 0 without @with_offset
+ *
+ * Return: the squared error added to the group.
+ */
+double lower_refit(const double gram[9][9], uint32_t planes, uint32_t kept, const double *alpha,
+	bool with_offset, double *ret_alpha, double *ret_offset);
