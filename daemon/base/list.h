@@ -11,9 +11,10 @@ struct list {
 
 #define LIST_INIT(l) {&(l), &(l)}
 #define list_entry(p, type, member) ((type *) ((char *) (p) - offsetof(type, member)))
-#define list_for_each(p, list) for (struct list *p = (list)->next; p != (list); p = p->next)
-#define list_for_each_safe(p, n, list)                                                             \
-	for (struct list *p = (list)->next, *n = p->next; p != (list); p = n, n = p->next)
+#define list_for_each(p, head)                                                                      \
+	for (struct list *p = (head)->next; p != (head); p = p->next)
+#define list_for_each_safe(p, n, head)                                                             \
+	for (struct list *p = (head)->next, *n = p->next; p != (head); p = n, n = n->next)
 
 static inline void list_init(struct list *l)
 {

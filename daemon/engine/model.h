@@ -30,6 +30,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "engine/op.h"
 #include "engine/planes.h"
