@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything an operator may set. Immutable after loading, counted, replaced whole on reload: a broken
+ * file never becomes half a configuration.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+enum profile {
+	PROFILE_POWER_SAVER,
+	PROFILE_BALANCED,
+	PROFILE_PERFORMANCE,
+	_PROFILE_MAX,
+};
+
+/** struct config_model - a model to load when the daemon starts; both strings are owned */
+struct config_model {
+	char *name, *path;
+};
+
+/**
+ * struct config - all settings
+ * @models_max: models in the catalog, of all users
+ * @bytes_per_user_max: session memory and planes that one uid has asked for
+ * @model_file_bytes_max: largest file that LoadModel() takes
+ * @bus_input_bytes_max: largest input of Infer(); bigger ones need a session
+ * @threads: of the CPU device; 0: as many as there are CPUs
+ * @queue_length_max: waiting requests of one device, beyond it BUSY
+ * @deadline_default_ms: for requests that name none; 0: none
+ * @inline_run_usec_max: requests expected to take less run on the loop thread when the device is idle
+ * @profile_bits: [enum profile], widest width under that profile; 0: all planes
+ */
+struct config {
+	atomic_uint refs;
+	uint32_t models_max, sessions_per_user_max, slots_per_session_max;
+	uint64_t bytes_per_user_max, model_file_bytes_max, bus_input_bytes_max;
+	uint32_t threads, queue_length_max, deadline_default_ms, inline_run_usec_max;
+	double profile_bits[_PROFILE_MAX];
+	struct config_model *models;
+	uint32_t n_models;
+};
+
+/** config_new() - the built-in defaults. Return: 0 or -ENOMEM */
+int config_new(struct config **ret);
+
+/**
+ * config_load() - the defaults, then @main_file, then each "*.yaml" of @dropin_dir by name
+ * @ret: counted, the caller gets one reference; on failure untouched
+ * @main_file: NULL or a file that does not exist: nothing to read there; @dropin_dir likewise
+ *
+ * Return: 0; -EINVAL with "file:line:column: what was expected", the line and a caret; or an errno of
+ * reading. Any thread.
+ */
+int config_load(struct config **ret, const char *main_file, const char *dropin_dir,
+	struct error *reterr);
+
+struct config *config_ref(struct config *c);
+struct config *config_unref(struct config *c);
+DEFINE_CLEANUP(struct config *, config_unref)
