@@ -16,6 +16,17 @@
 #include "engine/bits.h"
 #include "engine/kernels/cpu.h"
 
+#if defined(__x86_64__)
+#define KERNELS_X86 1
+#define KERNELS_ARM 0
+#elif defined(__aarch64__)
+#define KERNELS_X86 0
+#define KERNELS_ARM 1
+#else
+#define KERNELS_X86 0
+#define KERNELS_ARM 0
+#endif
+
 enum kernel_op {
 	KERNEL_MATMUL,	   /* u8 columns times planes, matmul_fn */
 	KERNEL_MATMUL_BITS, /* packed columns times planes, matmul_fn */
@@ -81,7 +92,7 @@ typedef void depthwise_fn(const int8_t *weights, uint32_t n_taps, uint32_t chann
 typedef void pack_fn(const uint8_t *u8, uint32_t words, uint32_t planes, uint64_t *bits);
 
 /** requantize_fn - out[i] = clamp((int) rint((float) acc[i] * gain[i] + bias[i]) + zero_point, low, high).
- * The sum is clamped in float before the conversion, so any acc, gain and bias are safe. */
+ * The sum is clamped in float before the conversion, so any acc, gain and bias are safe; NaN gives low. */
 typedef void requantize_fn(const int32_t *acc, uint32_t count, const float *gain, const float *bias,
 	int32_t zero_point, uint8_t low, uint8_t high, uint8_t *out);
 
@@ -134,6 +145,9 @@ struct kernel {
 	};
 };
 
+/* No row of the list asks for more scratch than this: a tile of decoded weights lives in the cache. */
+#define KERNEL_SCRATCH_BYTES 65536
+
 extern const struct kernel kernel_table[];
 extern const uint32_t kernel_count;
 
@@ -146,6 +160,9 @@ int32_t kernel_weight(const struct kernel_matrix *w, uint32_t row, uint32_t colu
 /** depthwise_decode() - weights [taps][channels] from planes of rows @row_bits apart; see bits.h */
 void depthwise_decode(const struct kernel_matrix *w, uint32_t row_bits, uint32_t taps,
 	int8_t *weights);
+
+/** kernel_scratch() - KERNEL_SCRATCH_BYTES, for rows that tile within it whatever the shape */
+size_t kernel_scratch(const struct kernel_matrix *w, uint32_t columns);
 
 /** kernel_exp() - e^x in single steps of a defined order, for x <= 0; the same bits everywhere */
 float kernel_exp(float x);

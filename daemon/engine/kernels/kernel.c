@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/kernels/kernel.h"
+
+#include <string.h>
+
+#include "engine/kernels/rows.h"
+
+const struct kernel kernel_table[] = {
+#define KERNEL(op_, member_, name_, needs_, tile_, sum_, level_, scratch_)                         \
+	{.name = #name_,                                                                           \
+		.op = KERNEL_##op_,                                                                \
+		.needs = needs_,                                                                   \
+		.columns_per_tile = tile_,                                                         \
+		.sum = sum_,                                                                       \
+		.level = level_,                                                                   \
+		.scratch = scratch_,                                                               \
+		.member_ = name_},
+#include "engine/kernels/kernels.inc"
+#undef KERNEL
+};
+
+const uint32_t kernel_count = sizeof kernel_table / sizeof kernel_table[0];
+
+const struct kernel *kernel_pick(enum kernel_op op, uint32_t cpu, const struct kernel_matrix *w)
+{
+	for (uint32_t i = 0; i < kernel_count; i++) {
+		const struct kernel *k = &kernel_table[i];
+
+		if (k->op != op || (k->needs & ~cpu))
+			continue;
+		if (!w || (w->level ? k->level : k->sum))
+			return k;
+	}
+	return NULL;
+}
+
+/* One weight from the bits at @bit of each plane, in group @group of its row. */
+static int32_t weight_at(const struct kernel_matrix *w, uint32_t row, uint32_t group, uint64_t bit)
+{
+	size_t at = (size_t) row * w->groups + group;
+	uint32_t index = 0;
+	int32_t sum;
+
+	if (w->level) {
+		for (uint32_t i = 0; i < w->planes; i++)
+			index = index << 1 | bits_get(w->plane[i], bit);
+		return w->level[(size_t) row * w->level_stride + index];
+	}
+	sum = w->offset[at];
+	for (uint32_t i = 0; i < w->planes; i++) {
+		int32_t alpha = w->alpha[at * w->planes + i];
+
+		sum += bits_get(w->plane[i], bit) ? alpha : -alpha;
+	}
+	return sum;
+}
+
+static uint32_t group_of(const struct kernel_matrix *w, uint32_t column)
+{
+	return w->groups > 1 ? column / BITS_PER_WORD / w->group_words : 0;
+}
+
+int32_t kernel_weight(const struct kernel_matrix *w, uint32_t row, uint32_t column)
+{
+	return weight_at(w, row, group_of(w, column),
+		(uint64_t) row * w->words * BITS_PER_WORD + column);
+}
+
+void depthwise_decode(const struct kernel_matrix *w, uint32_t row_bits, uint32_t taps,
+	int8_t *weights)
+{
+	for (uint32_t r = 0; r < w->rows; r++)
+		for (uint32_t t = 0; t < taps; t++)
+			weights[(size_t) t * w->rows + r] = (int8_t) weight_at(w, r, group_of(w, t),
+				(uint64_t) r * row_bits + t);
+}
+
+size_t kernel_scratch(const struct kernel_matrix *w, uint32_t columns)
+{
+	return KERNEL_SCRATCH_BYTES;
+}
+
+/*
+ * x = n ln 2 + r with |r| <= ln 2 / 2: ln 2 is split so that n times its upper part is exact, e^r is the
+ * Taylor polynomial of degree 6 (below 2e-7 relative there), 2^n goes into the exponent. Results that
+ * would be subnormal are 0, so that no processor's flush mode shows.
+ */
+float kernel_exp(float x)
+{
+	uint32_t bits;
+	float n, r, p, scale;
+
+	if (!(x > -87.0f))
+		return 0.0f;
+	/* adding and taking away 1.5 * 2^23 leaves the nearest integer, ties to even */
+	n = x * 1.44269504f + 12582912.0f;
+	n = n - 12582912.0f;
+	r = x - n * 0.693359375f;
+	r = r - n * -2.12194440e-4f;
+	p = 1.0f / 720.0f;
+	p = p * r + 1.0f / 120.0f;
+	p = p * r + 1.0f / 24.0f;
+	p = p * r + 1.0f / 6.0f;
+	p = p * r + 0.5f;
+	p = p * r + 1.0f;
+	p = p * r + 1.0f;
+	bits = (uint32_t) ((int32_t) n + 127) << 23;
+	memcpy(&scale, &bits, sizeof scale);
+	return p * scale;
+}
