@@ -9,15 +9,32 @@
 
 struct threads;
 
+#define THREADS_MAX 256
+
+/** threads_available() - processors that this process may use: its affinity. Return: 1 .. THREADS_MAX */
+uint32_t threads_available(void);
+
 /** @thread: 0..threads_count()-1, for per-thread scratch; @task: 0..n_tasks-1, each run exactly once */
 typedef void threads_fn(void *userdata, uint32_t task, uint32_t thread);
 
-/** threads_new() - @count >= 1 threads in all, the caller included. Return: 0 or negative errno */
+/**
+ * threads_new() - @count threads in all, the caller included; 1 starts none
+ * @count: 1 .. THREADS_MAX
+ *
+ * The threads run where the calling thread may run, with all signals blocked.
+ * Return: 0, -EINVAL, -ENOMEM, or -EAGAIN when the system gives no more threads.
+ */
 int threads_new(struct threads **ret, uint32_t count);
 struct threads *threads_free(struct threads *t);
 DEFINE_CLEANUP(struct threads *, threads_free)
 
+/** threads_count() - Return: the count of threads_new(), 1 for NULL */
 uint32_t threads_count(const struct threads *t);
 
-/** threads_run() - run all tasks and return; one caller at a time; t may be NULL: all on this thread */
+/**
+ * threads_run() - run all tasks, in any order, and return when the last one is done
+ * @t: may be NULL: all on this thread, which is then thread 0
+ *
+ * Any thread may call, one at a time; whoever calls sees what all tasks wrote.
+ */
 void threads_run(struct threads *t, threads_fn *fn, void *userdata, uint32_t n_tasks);
