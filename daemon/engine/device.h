@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#include <pthread.h>
+
 #include "engine/exec.h"
 
 struct device;
@@ -19,7 +21,7 @@ struct device;
  * @name: "cpu"; as users write it
  * @plan: as device_plan()
  * @reserve, @run: as device_reserve() and device_run(); never called twice at once
- * @set_threads: as device_set_threads(); @threads >= 1. NULL: not a choice of ours, -ENOTSUP
+ * @set_threads: as device_set_threads(); 1 <= @threads <= DEVICE_THREADS_MAX. NULL: not a choice of ours, -ENOTSUP
  * @threads: how many the next run uses
  * @describe: words for a person into @buffer, always terminated
  * @free: nobody is in @run any more
@@ -36,7 +38,19 @@ struct device_ops {
 	void (*free)(struct device *d);
 };
 
-#define DEVICE_THREADS_MAX 256
+/**
+ * struct device - first member of each kind's own struct
+ * @turn: held by whoever is in @reserve or @run
+ */
+struct device {
+	const struct device_ops *ops;
+	pthread_mutex_t turn;
+};
+
+/** device_init() - for the kinds' constructors */
+void device_init(struct device *d, const struct device_ops *ops);
+
+#define DEVICE_THREADS_MAX THREADS_MAX
 
 /**
  * device_cpu_new() - the processor

@@ -13,24 +13,40 @@
 #include "engine/threads.h"
 
 /**
- * struct step - one op with its kernel
- * @kernel: for OP_CONVOLUTION and the like; the row of kernels.inc that runs it
- * @columns_per_tile: output pixels per task
+ * struct step - one op with its kernel and the shape of its work
+ * @kernel: CONVOLUTION and DEPTHWISE: the row of kernels.inc that runs it
+ * @pack: CONVOLUTION on bit planes of the input: what makes them; else NULL
+ * @matrix: CONVOLUTION and DEPTHWISE: all rows of all groups
+ * @direct: CONVOLUTION: the input's pixels are the columns, nothing is gathered
+ * @columns_per_tile: CONVOLUTION: output pixels per task; DEPTHWISE: output lines per task
+ * @rows_per_block: matrix rows per call of the kernel; of DEPTHWISE, channels per task
+ * @repeat: CONVOLUTION: columns that are requantized in one call
+ * @bits_at, @acc_at, @gain_at, @kernel_at, @line_at: where parts of a thread's scratch begin; multiples
+ *	of 64. Gathered columns, or padded lines, come first
  * @scratch_bytes: what one thread needs
  */
 struct step {
 	const struct op *op;
-	const struct kernel *kernel;
-	uint32_t columns_per_tile;
+	const struct kernel *kernel, *pack;
+	struct kernel_matrix matrix;
+	bool direct;
+	uint32_t columns_per_tile, rows_per_block, repeat;
+	size_t bits_at, acc_at, gain_at, kernel_at, line_at;
 	size_t scratch_bytes;
 };
 
+/**
+ * @kernels: for ops that need no matrix, by KERNEL_*
+ * @value_offset: [n_values], into the workspace's arena; multiples of 64
+ * @input_pixels_bytes: 0 when the network does not take pixels
+ */
 struct plan {
 	atomic_uint refs;
 	struct model *model;
+	const struct kernel *kernels[_KERNEL_OP_MAX];
 	struct step *steps;
 	uint32_t n_steps;
-	size_t *value_offset; /* [n_values], into the workspace's arena; multiples of 64 */
+	size_t *value_offset;
 	size_t arena_bytes, scratch_bytes;
 	size_t input_pixels_bytes, input_floats_bytes, output_bytes;
 };
@@ -46,5 +62,23 @@ struct plan *plan_ref(struct plan *p);
 struct plan *plan_unref(struct plan *p);
 DEFINE_CLEANUP(struct plan *, plan_unref)
 
-/** plan_layout() - offsets of values by lifetime, first fit; in plan_memory.c. Return: 0 or -ENOMEM */
+/** plan_matrix_rows() - rows @first .. @first + @count of @all; of rows shorter than a word, @first begins one */
+void plan_matrix_rows(const struct kernel_matrix *all, uint32_t row_bits, uint32_t first,
+	uint32_t count, struct kernel_matrix *ret);
+
+/** plan_padded_width() - input pixels of one line that a convolution's taps can reach */
+static inline size_t plan_padded_width(const struct op *op, const struct shape *out)
+{
+	return (size_t) (out->width - 1) * op->stride_w +
+	       (size_t) (op->kernel_w - 1) * op->dilation_w + 1;
+}
+
+/**
+ * plan_layout() - give each value of plan->model->network a place; in plan_memory.c
+ *
+ * Values that live at the same time never overlap, but for a RESHAPE, which is its input under another
+ * shape, and a TABLE that writes over an input nobody reads again. Large values first, each into the
+ * tightest gap. Sets value_offset and arena_bytes.
+ * Return: 0 or -ENOMEM.
+ */
 int plan_layout(struct plan *plan);

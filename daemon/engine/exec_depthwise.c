@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Depthwise convolutions. A task takes some channels and a band of output lines: it decodes its weights,
+ * copies the input lines that the band needs into scratch with padding around them, and runs the kernel
+ * line by line.
+ */
+#include <string.h>
+
+#include "engine/exec_steps.h"
+
+#define MACS_PER_NSEC 4
+
+struct band {
+	const struct run *r;
+	uint32_t n_blocks;
+	const float *gain, *bias;
+};
+
+/* The part of a task that both of its halves need. Lines are of the output. */
+struct part {
+	uint32_t channel, channels, line, lines;
+	size_t width; /* of a padded line, in pixels */
+	uint8_t *scratch;
+};
+
+/* One input line, @y may lie outside of the image; pixels of @part's channels only. */
+static void pad_line(const struct run *r, const struct part *part, int64_t y, uint8_t *to)
+{
+	const struct value *in = run_input_value(r, 0);
+	const int64_t width = in->shape.width, left = r->op->pad_left;
+	const int64_t inside = MIN_OF(left, (int64_t) part->width);
+	const int64_t end = MAX_OF(MIN_OF(width + left, (int64_t) part->width), inside);
+	const size_t n = part->channels;
+	const uint8_t *from;
+
+	if (y < 0 || y >= in->shape.height) {
+		memset(to, in->zero_point, part->width * n);
+		return;
+	}
+	from = (const uint8_t *) run_input(r, 0) +
+	       (size_t) y * in->shape.width * in->shape.channels + part->channel;
+	memset(to, in->zero_point, (size_t) inside * n);
+	if (n == in->shape.channels)
+		memcpy(to + (size_t) inside * n, from, (size_t) (end - inside) * n);
+	else
+		for (int64_t x = inside; x < end; x++, from += in->shape.channels)
+			memcpy(to + (size_t) x * n, from, n);
+	memset(to + (size_t) end * n, in->zero_point, (part->width - (size_t) end) * n);
+}
+
+static void pad_band(const struct run *r, const struct part *part)
+{
+	const struct op *op = r->op;
+	uint32_t lines = (part->lines - 1) * op->stride_h + (op->kernel_h - 1) * op->dilation_h + 1;
+	int64_t y = (int64_t) part->line * op->stride_h - op->pad_top;
+
+	for (uint32_t i = 0; i < lines; i++)
+		pad_line(r, part, y + i, part->scratch + i * part->width * part->channels);
+}
+
+/* Where the taps of output line @line of the band begin. */
+static void find_taps(const struct run *r, const struct part *part, uint32_t line, const uint8_t **taps)
+{
+	const struct op *op = r->op;
+
+	for (uint32_t i = 0; i < op->kernel_h; i++)
+		for (uint32_t j = 0; j < op->kernel_w; j++) {
+			size_t y = (size_t) line * op->stride_h + (size_t) i * op->dilation_h;
+			size_t x = (size_t) j * op->dilation_w;
+
+			*taps++ = part->scratch + (y * part->width + x) * part->channels;
+		}
+}
+
+static void decode(const struct run *r, const struct part *part, int8_t *weights)
+{
+	uint32_t row_bits = r->network->matrices[r->op->matrix].row_bits;
+	struct kernel_matrix rows;
+
+	plan_matrix_rows(&r->step->matrix, row_bits, part->channel, part->channels, &rows);
+	depthwise_decode(&rows, row_bits, r->op->kernel_h * r->op->kernel_w, weights);
+}
+
+static void store_line(const struct band *b, const struct part *part, const int32_t *acc, uint32_t y)
+{
+	const struct step *s = b->r->step;
+	const struct value *v = run_output_value(b->r);
+	const uint32_t n = part->channels;
+	const float *gain = (const float *) (part->scratch + s->gain_at);
+	const float *bias = gain + (size_t) s->rows_per_block * s->repeat;
+	size_t at = (size_t) y * v->shape.width * v->shape.channels + part->channel;
+
+	if (v->element == ELEMENT_U8 && n == v->shape.channels) {
+		run_requantize(b->r, acc, v->shape.width, n, gain, bias, s->repeat,
+			(uint8_t *) run_output(b->r) + at);
+		return;
+	}
+	for (uint32_t x = 0; x < v->shape.width; x++, acc += n, at += v->shape.channels) {
+		if (v->element == ELEMENT_F32)
+			run_to_float(acc, n, gain, bias, (float *) run_output(b->r) + at);
+		else
+			run_requantize(b->r, acc, 1, n, gain, bias, 1,
+				(uint8_t *) run_output(b->r) + at);
+	}
+}
+
+static void repeat_gains(const struct band *b, const struct part *part)
+{
+	const struct step *s = b->r->step;
+	float *gain = (float *) (part->scratch + s->gain_at);
+	float *bias = gain + (size_t) s->rows_per_block * s->repeat;
+	size_t bytes = part->channels * sizeof *gain;
+
+	for (uint32_t i = 0; i < s->repeat; i++) {
+		memcpy(gain + (size_t) i * part->channels, b->gain + part->channel, bytes);
+		memcpy(bias + (size_t) i * part->channels, b->bias + part->channel, bytes);
+	}
+}
+
+static void band_task(void *userdata, uint32_t task, uint32_t thread)
+{
+	const struct band *b = userdata;
+	const struct run *r = b->r;
+	const struct step *s = r->step;
+	const struct shape *out = &run_output_value(r)->shape;
+	struct part part = {
+		.channel = task % b->n_blocks * s->rows_per_block,
+		.line = task / b->n_blocks * s->columns_per_tile,
+		.width = plan_padded_width(r->op, out),
+		.scratch = run_scratch(r, thread),
+	};
+	const uint8_t **taps = (const uint8_t **) (part.scratch + s->line_at);
+	int32_t *acc = (int32_t *) (part.scratch + s->acc_at);
+	int8_t *weights = (int8_t *) (part.scratch + s->kernel_at);
+
+	part.channels = MIN_OF(s->rows_per_block, out->channels - part.channel);
+	part.lines = MIN_OF(s->columns_per_tile, out->height - part.line);
+	decode(r, &part, weights);
+	repeat_gains(b, &part);
+	pad_band(r, &part);
+	for (uint32_t i = 0; i < part.lines; i++) {
+		find_taps(r, &part, i, taps);
+		s->kernel->depthwise(weights, r->op->kernel_h * r->op->kernel_w, part.channels, taps,
+			r->op->stride_w * part.channels, out->width, acc);
+		store_line(b, &part, acc, part.line + i);
+	}
+}
+
+void step_depthwise(const struct run *r)
+{
+	const struct step *s = r->step;
+	const struct shape *out = &run_output_value(r)->shape;
+	const struct layer *layer = &r->plan->model->layers[r->op->matrix];
+	struct band b = {
+		.r = r,
+		.n_blocks = (out->channels + s->rows_per_block - 1) / s->rows_per_block,
+		.gain = layer->gain,
+		.bias = layer->bias,
+	};
+	uint64_t n_bands = (out->height + s->columns_per_tile - 1) / s->columns_per_tile;
+
+	run_tasks(r, band_task, &b, n_bands * b.n_blocks,
+		shape_elements(*out) * r->op->kernel_h * r->op->kernel_w / MACS_PER_NSEC);
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/plan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+
+/*
+ * Shape of a matrix product. The decoded weights of a block of rows serve all columns of a tile, so tiles
+ * are as wide as the gathered columns and the sums stay in the second and first cache.
+ */
+#define TILE_BYTES (128 * 1024)
+#define TILE_COLUMNS_MAX 256
+#define ACC_BYTES (32 * 1024)
+#define BLOCK_ROWS_MIN 16
+#define REPEAT_VALUES 256 /* requantize about so many values per call */
+
+#define LINES_BYTES (64 * 1024)
+#define DEPTHWISE_CHANNELS 64
+
+static size_t scratch_take(size_t *at, size_t bytes)
+{
+	size_t begin = *at;
+
+	*at += bytes_align(bytes, 64);
+	return begin;
+}
+
+void plan_matrix_rows(const struct kernel_matrix *all, uint32_t row_bits, uint32_t first,
+	uint32_t count, struct kernel_matrix *ret)
+{
+	size_t words = (size_t) first * row_bits / BITS_PER_WORD;
+
+	*ret = *all;
+	ret->rows = count;
+	for (uint32_t i = 0; i < all->planes; i++)
+		ret->plane[i] += words;
+	if (all->level) {
+		ret->level += (size_t) first * all->level_stride;
+		return;
+	}
+	ret->alpha += (size_t) first * all->groups * all->planes;
+	ret->offset += (size_t) first * all->groups;
+}
+
+static void matrix_init(struct kernel_matrix *ret, const struct matrix *m, const struct layer *l)
+{
+	bool sum = m->coding == CODING_SUM;
+
+	*ret = (struct kernel_matrix){
+		.rows = m->rows,
+		.words = bits_words(m->row_bits),
+		.groups = m->groups,
+		.planes = l->planes,
+		.alpha = sum ? l->alpha : NULL,
+		.offset = sum ? l->offset : NULL,
+		.level = sum ? NULL : l->level,
+		.level_stride = m->shared_levels ? 0 : UINT32_C(1) << l->planes,
+	};
+	ret->group_words = m->groups > 1 ? m->group_columns / BITS_PER_WORD : ret->words;
+	for (uint32_t i = 0; i < l->planes; i++)
+		ret->plane[i] = l->plane[i];
+}
+
+/* Of narrow activations network_open() has proved that they are. */
+static int pick_matmul(struct step *s, uint32_t cpu, struct error *reterr)
+{
+	bool bits = s->op->activation_bits <= 4;
+
+	s->kernel = bits ? kernel_pick(KERNEL_MATMUL_BITS, cpu, &s->matrix) : NULL;
+	s->pack = s->kernel ? kernel_pick(KERNEL_PACK, cpu, NULL) : NULL;
+	if (s->kernel && s->pack)
+		return 0;
+	s->pack = NULL;
+	s->kernel = kernel_pick(KERNEL_MATMUL, cpu, &s->matrix);
+	if (!s->kernel)
+		return error_set(reterr, -ENOTSUP, "no kernel multiplies this matrix");
+	return 0;
+}
+
+static bool is_direct(const struct step *s, const struct value *in)
+{
+	const struct op *op = s->op;
+
+	return !s->pack && op->groups == 1 && op->kernel_h == 1 && op->kernel_w == 1 &&
+	       op->stride_h == 1 && op->stride_w == 1 && op->pad_top == 0 && op->pad_left == 0 &&
+	       op->pad_bottom == 0 && op->pad_right == 0 && in->shape.channels % 64 == 0;
+}
+
+/* Not more than fits in memory near the processor, a multiple of what the kernel likes, at most all. */
+static uint32_t tile_columns(const struct step *s, const struct value *out)
+{
+	uint64_t all = (uint64_t) out->shape.height * out->shape.width;
+	uint64_t like = s->kernel->columns_per_tile;
+	uint64_t n = TILE_BYTES / ((uint64_t) s->matrix.words * BITS_PER_WORD);
+
+	n = MIN_OF(n, TILE_COLUMNS_MAX);
+	n = MAX_OF(n / like * like, like);
+	return (uint32_t) MIN_OF(n, all);
+}
+
+static uint32_t block_rows(const struct step *s, uint32_t rows)
+{
+	uint32_t n = ACC_BYTES / (uint32_t) sizeof(int32_t) / s->columns_per_tile;
+
+	n = MAX_OF(n / BLOCK_ROWS_MIN * BLOCK_ROWS_MIN, BLOCK_ROWS_MIN);
+	return MIN_OF(n, rows);
+}
+
+static int convolution_init(struct step *s, const struct network *n, uint32_t cpu, struct error *reterr)
+{
+	const struct op *op = s->op;
+	const struct value *out = &n->values[op->output];
+	size_t columns, at = 0, words;
+	uint32_t rows = s->matrix.rows / op->groups;
+	struct kernel_matrix block;
+	int r;
+
+	r = pick_matmul(s, cpu, reterr);
+	if (r < 0)
+		return r;
+	s->direct = is_direct(s, &n->values[op->inputs[0]]);
+	s->columns_per_tile = tile_columns(s, out);
+	s->rows_per_block = block_rows(s, rows);
+	if (s->rows_per_block == rows && op->groups == 1 && out->element == ELEMENT_U8)
+		s->repeat = MIN_OF(MAX_OF(REPEAT_VALUES / rows, 1), s->columns_per_tile);
+	else
+		s->repeat = 1;
+	columns = s->columns_per_tile;
+	words = s->matrix.words;
+	(void) scratch_take(&at, s->direct ? 0 : columns * words * BITS_PER_WORD);
+	s->bits_at = scratch_take(&at,
+		s->pack ? columns * words * op->activation_bits * sizeof(uint64_t) : 0);
+	s->acc_at = scratch_take(&at, columns * s->rows_per_block * sizeof(int32_t));
+	s->gain_at = scratch_take(&at,
+		s->repeat > 1 ? 2 * sizeof(float) * rows * s->repeat : 0);
+	plan_matrix_rows(&s->matrix, n->matrices[op->matrix].row_bits, 0, s->rows_per_block, &block);
+	s->kernel_at = scratch_take(&at,
+		s->kernel->scratch ? s->kernel->scratch(&block, s->columns_per_tile) : 0);
+	s->scratch_bytes = at;
+	return 0;
+}
+
+/* Channels in blocks that decode to a small tile of weights, lines in bands that stay in the cache. */
+static int depthwise_init(struct step *s, const struct network *n, uint32_t cpu, struct error *reterr)
+{
+	const struct op *op = s->op;
+	const struct shape *out = &n->values[op->output].shape;
+	size_t channels = MIN_OF(s->matrix.rows, DEPTHWISE_CHANNELS);
+	size_t taps = (size_t) op->kernel_h * op->kernel_w;
+	size_t line, lines, reach = (size_t) (op->kernel_h - 1) * op->dilation_h + 1, at = 0;
+
+	s->kernel = kernel_pick(KERNEL_DEPTHWISE, cpu, NULL);
+	if (!s->kernel)
+		return error_set(reterr, -ENOTSUP, "no kernel for depthwise convolutions");
+	line = plan_padded_width(op, out) * channels;
+	lines = MAX_OF(LINES_BYTES / line, reach);
+	lines = (lines - reach) / op->stride_h + 1;
+	s->columns_per_tile = (uint32_t) MIN_OF(lines, out->height);
+	s->rows_per_block = (uint32_t) channels;
+	s->repeat = (uint32_t) MIN_OF(MAX_OF(REPEAT_VALUES / channels, 1), out->width);
+	lines = (size_t) (s->columns_per_tile - 1) * op->stride_h + reach;
+	(void) scratch_take(&at, lines * line);
+	s->line_at = scratch_take(&at, taps * sizeof(uint8_t *));
+	s->acc_at = scratch_take(&at, out->width * channels * sizeof(int32_t));
+	s->gain_at = scratch_take(&at, 2 * sizeof(float) * channels * s->repeat);
+	s->kernel_at = scratch_take(&at, taps * channels);
+	s->scratch_bytes = at;
+	return 0;
+}
+
+static int step_init(struct step *s, const struct plan *p, uint32_t cpu, struct error *reterr)
+{
+	const struct network *n = p->model->network;
+	const struct op *op = s->op;
+	const struct shape *in = &n->values[op->inputs[0]].shape;
+
+	switch (op->kind) {
+	case OP_CONVOLUTION:
+		matrix_init(&s->matrix, &n->matrices[op->matrix], &p->model->layers[op->matrix]);
+		return convolution_init(s, n, cpu, reterr);
+	case OP_DEPTHWISE:
+		matrix_init(&s->matrix, &n->matrices[op->matrix], &p->model->layers[op->matrix]);
+		return depthwise_init(s, n, cpu, reterr);
+	case OP_MAX_POOL:
+		s->scratch_bytes = bytes_align((size_t) in->width * in->channels, 64);
+		return 0;
+	case OP_AVERAGE_POOL:
+		s->scratch_bytes = bytes_align(in->channels * sizeof(int32_t), 64);
+		return 0;
+	case OP_INPUT:
+	case OP_ADD:
+	case OP_CONCAT:
+	case OP_PAD:
+	case OP_SLICE:
+	case OP_RESHAPE:
+	case OP_TABLE:
+	case OP_TO_FLOAT:
+	case OP_SOFTMAX:
+	case _OP_KIND_MAX:
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int steps_init(struct plan *p, uint32_t cpu, struct error *reterr)
+{
+	const struct network *n = p->model->network;
+
+	p->steps = calloc(n->n_ops + 1, sizeof *p->steps);
+	if (!p->steps)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n->n_ops; i++) {
+		struct step *s = &p->steps[i];
+		int r;
+
+		s->op = &n->ops[i];
+		r = step_init(s, p, cpu, reterr);
+		if (r < 0)
+			return error_prefix(reterr, r, "op %u", i);
+		p->scratch_bytes = MAX_OF(p->scratch_bytes, s->scratch_bytes);
+	}
+	p->n_steps = n->n_ops;
+	return 0;
+}
+
+static int pick_kernels(struct plan *p, uint32_t cpu, struct error *reterr)
+{
+	static const enum kernel_op needed[] = {KERNEL_REQUANTIZE, KERNEL_ADD, KERNEL_TABLE, KERNEL_MAX,
+		KERNEL_SUM, KERNEL_SOFTMAX};
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(needed); i++) {
+		p->kernels[needed[i]] = kernel_pick(needed[i], cpu, NULL);
+		if (!p->kernels[needed[i]])
+			return error_set(reterr, -ENOTSUP, "a kernel is missing from the list");
+	}
+	return 0;
+}
+
+static void set_sizes(struct plan *p)
+{
+	const struct network *n = p->model->network;
+	size_t elements = (size_t) shape_elements(n->values[n->input].shape);
+
+	p->input_pixels_bytes = n->input_pixels ? elements : 0;
+	p->input_floats_bytes = elements * sizeof(float);
+	p->output_bytes = value_bytes(&n->values[n->output]);
+}
+
+int plan_new(struct plan **ret, struct model *model, uint32_t cpu, struct error *reterr)
+{
+	_cleanup_(plan_unrefp) struct plan *p = calloc(1, sizeof *p);
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	atomic_init(&p->refs, 1);
+	p->model = model_ref(model);
+	r = pick_kernels(p, cpu, reterr);
+	if (r < 0)
+		return r;
+	r = steps_init(p, cpu, reterr);
+	if (r < 0)
+		return r;
+	r = plan_layout(p);
+	if (r < 0)
+		return r;
+	set_sizes(p);
+	*ret = take_ptr(p);
+	return 0;
+}
+
+struct plan *plan_ref(struct plan *p)
+{
+	if (p)
+		atomic_fetch_add(&p->refs, 1);
+	return p;
+}
+
+struct plan *plan_unref(struct plan *p)
+{
+	if (!p || atomic_fetch_sub(&p->refs, 1) > 1)
+		return NULL;
+	free(p->steps);
+	free(p->value_offset);
+	(void) model_unref(p->model);
+	free(p);
+	return NULL;
+}
