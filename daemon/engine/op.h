@@ -33,7 +33,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "engine/bits.h"
+
+struct value;
 
 enum op_kind {
 	OP_INPUT,
@@ -79,8 +82,18 @@ struct op {
 	uint32_t n_tables;
 };
 
+extern const char *const op_kind_names[_OP_KIND_MAX];
+
 /** op_kind_name() - "convolution", "add", ... as in the model file. Return: static text, never NULL */
 const char *op_kind_name(enum op_kind kind);
 
 /** op_kind_parse() - Return: the kind, or -EINVAL for an unknown name */
 int op_kind_parse(const char *name);
+
+/**
+ * op_check() - do element types, shapes, scales and tables of inputs and output fit the operation?
+ * @values: of the graph; the op's indices lie inside of it, the shapes are valid
+ *
+ * Return: 0; -EBADMSG with words that do not name the op.
+ */
+int op_check(const struct op *op, const struct value *values, struct error *reterr);

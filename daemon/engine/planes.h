@@ -36,11 +36,18 @@ struct plane {
 
 /**
  * plane_acquire() - a reference to a plane, read from the file when nobody has it yet
- * @used: [n_matrices], which matrices need it; NULL for all. A living whole plane serves any @used.
+ * @used: [n_matrices], which matrices need it; NULL for all. Only a living plane with the same matrices
+ *	is shared: a whole plane in place of a part would keep memory that the width does not need.
  *
  * A plane that is read whole is checked against its CRC-32 in the file.
  * Return: 0; -EBADMSG when the checksum differs; -ENOMEM; an errno of reading. Any thread.
  */
 int plane_acquire(struct plane **ret, struct network *network, uint32_t index, const bool *used,
 	struct error *reterr);
+
+/** plane_unref() - the last reference unmaps and closes; the network must still be alive. Any thread. */
 struct plane *plane_unref(struct plane *p);
+
+/** plane_store_new() - an empty store; its network frees it when all planes are gone */
+struct plane_store *plane_store_new(void);
+struct plane_store *plane_store_free(struct plane_store *s);
