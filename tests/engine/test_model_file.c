@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/fd.h"
+#include "convert/model_write.h"
+#include "engine/model_fields.h"
+#include "support/network.h"
+#include "support/test.h"
+
+static void test_every_member_comes_back(void)
+{
+	struct test_network_options options = {.seed = 3, .offsets = true};
+	_cleanup_(test_network_done) struct test_network t = {0};
+	_cleanup_(network_unrefp) struct network *n = NULL;
+
+	test_network_make(&t, &options);
+	n = test_network_open(&options);
+	CU_ASSERT_STRING_EQUAL(n->name, "drawn-3");
+	CU_ASSERT_STRING_EQUAL(n->labels[9], "nine");
+	CU_ASSERT_EQUAL(n->planes_max, 4);
+	CU_ASSERT_EQUAL_FATAL(n->n_values, t.network->n_values);
+	CU_ASSERT_EQUAL_FATAL(n->n_ops, t.network->n_ops);
+	CU_ASSERT_EQUAL(memcmp(n->values, t.network->values, n->n_values * sizeof *n->values), 0);
+	for (uint32_t i = 0; i < n->n_ops; i++) {
+		struct op a = n->ops[i], b = t.network->ops[i];
+
+		CU_ASSERT_EQUAL(a.n_tables, b.n_tables);
+		CU_ASSERT_EQUAL(a.n_tables && memcmp(a.table, b.table, a.n_tables * 256), 0);
+		a.table = b.table = NULL;
+		CU_ASSERT_EQUAL(a.output, b.output);
+		CU_ASSERT_EQUAL(a.kernel_h, b.kernel_h);
+		CU_ASSERT_EQUAL(a.pad_left, b.pad_left);
+		CU_ASSERT_EQUAL(a.clamp_high, b.clamp_high);
+		CU_ASSERT_EQUAL(a.gain[0], b.gain[0]);
+	}
+	for (uint32_t i = 0; i < n->n_matrices; i++)
+		for (size_t j = 0; j < MATRIX_PARTS; j++) {
+			const float *a = matrix_part_get(&n->matrices[i], &matrix_parts[j]);
+			const float *b = matrix_part_get(&t.network->matrices[i], &matrix_parts[j]);
+
+			CU_ASSERT_EQUAL_FATAL(a == NULL, b == NULL);
+			CU_ASSERT_EQUAL(a && memcmp(a, b, matrix_parts[j].count(&n->matrices[i]) * 4), 0);
+		}
+}
+
+TEST_MAIN("model_file", TEST(every_member_comes_back))
