@@ -181,7 +181,7 @@ static int read_file(char **ret, size_t *ret_size, const char *path, struct erro
 static int load_file(struct config *c, const char *path, struct error *reterr)
 {
 	_cleanup_free_ char *text = NULL;
-	size_t size;
+	size_t size = 0;
 	int r = read_file(&text, &size, path, reterr);
 
 	if (r < 0)
