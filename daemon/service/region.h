@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The memory of a session: n slots, each an input and an output area, in one memfd that the daemon made,
+ * allocated and sealed. The client may write any byte at any moment: bytes are only ever data.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/plan.h"
+
+/** struct region - @stride from slot to slot; @output inside of a slot; the input begins at 0 */
+struct region {
+	int fd;
+	uint8_t *map;
+	size_t bytes, stride, output;
+	uint32_t slots;
+};
+
+/** region_layout() - sizes for @slots uses of @plan, no memory yet. Return: 0; -EOVERFLOW when too large */
+int region_layout(struct region *ret, const struct plan *plan, uint32_t slots);
+
+/** region_open() - the memory of a layout. Return: 0, -ENOMEM or another errno; region_close() undoes it */
+int region_open(struct region *r, struct error *reterr);
+void region_close(struct region *r);
+
+static inline void *region_input(const struct region *r, uint32_t slot)
+{
+	return r->map + slot * r->stride;
+}
+
+static inline float *region_output(const struct region *r, uint32_t slot)
+{
+	return (float *) (void *) (r->map + slot * r->stride + r->output);
+}
