@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One thread for what takes long: reading model files, building models of another width. */
+#pragma once
+
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/list.h"
+#include "engine/device.h"
+
+struct builder;
+
+/**
+ * struct job - one thing to do; embedded in what it is for, which must live until @done
+ * @fd: without @network: the model file to open; the job reads it, the caller closes it
+ * @network: opened from @fd, or given: then a plan is built
+ * @bits: width of the plan
+ * @measure: run the plan once, so that the first request is not the first to find out how long it takes
+ * @result: 0 or negative errno with @error
+ * @plan, @run_nsec: with @network given
+ * @done: on the loop thread, exactly once; -ECANCELED when the builder ends before
+ */
+struct job {
+	struct list link;
+	struct device *device;
+	int fd;
+	struct network *network;
+	double bits;
+	bool measure;
+	int result;
+	struct error error;
+	struct plan *plan;
+	uint64_t run_nsec;
+	void (*done)(struct job *job, void *userdata);
+	void *userdata;
+};
+
+/** builder_new() - Return: 0 or negative errno. Thread: loop, as everything here */
+int builder_new(struct builder **ret, sd_event *event);
+
+/** builder_free() - waits for the job that is being done, cancels the others */
+struct builder *builder_free(struct builder *b);
+DEFINE_CLEANUP(struct builder *, builder_free)
+
+/** builder_push() - jobs are done in this order */
+void builder_push(struct builder *b, struct job *job);
