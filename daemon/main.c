@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "service/manager.h"
+
+#define MODELS_MAX 64
+
+static const char help[] =
+	"bitshedd [OPTIONS]\n"
+	"\n"
+	"Serves neural networks made of bit planes on D-Bus as org.bitshed.\n"
+	"\n"
+	"  --bus=system|session|ADDRESS  where to appear (default: system)\n"
+	"  --config=FILE                 configuration (default: /etc/bitshed/bitshed.yaml), and FILE.d/*.yaml\n"
+	"  --check-config                read the configuration, say what is wrong with it, and exit\n"
+	"  --model=NAME=FILE             load this model at the start; may be given again\n"
+	"  --log-level=LEVEL             error, warning, notice, info (default) or debug\n"
+	"  --version  --help\n";
+
+struct arguments {
+	struct manager_options options;
+	struct config_model models[MODELS_MAX];
+	char dropin_dir[4096];
+	int log_level;
+	bool check_config;
+};
+
+static int parse_level(const char *name)
+{
+	static const char *const names[] = {
+		[LOG_ERR] = "error",
+		[LOG_WARNING] = "warning",
+		[LOG_NOTICE] = "notice",
+		[LOG_INFO] = "info",
+		[LOG_DEBUG] = "debug",
+	};
+
+	for (size_t i = LOG_ERR; i < ARRAY_SIZE(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return (int) i;
+	return -EINVAL;
+}
+
+static int usage(const char *what, const char *value)
+{
+	fprintf(stderr, "bitshedd: %s: \"%s\"; see --help\n", what, value);
+	return -EINVAL;
+}
+
+static int add_model(struct arguments *a, char *value)
+{
+	char *equals = strchr(value, '=');
+
+	if (!equals || equals == value || !equals[1])
+		return usage("expected --model=NAME=FILE", value);
+	if (a->options.n_models == MODELS_MAX)
+		return usage("too many models", value);
+	*equals = '\0';
+	a->models[a->options.n_models++] = (struct config_model) {.name = value, .path = equals + 1};
+	return 0;
+}
+
+/* Return: 1 go on, 0 nothing more to do, -EINVAL */
+static int parse_option(struct arguments *a, int option)
+{
+	switch (option) {
+	case 'b':
+		a->options.bus = optarg;
+		return 1;
+	case 'c':
+		a->options.config_file = optarg;
+		return 1;
+	case 'C':
+		a->check_config = true;
+		return 1;
+	case 'm':
+		return add_model(a, optarg) < 0 ? -EINVAL : 1;
+	case 'l':
+		a->log_level = parse_level(optarg);
+		return a->log_level < 0 ? usage("unknown log level", optarg) : 1;
+	case 'V':
+		printf("bitshedd %s\n", BITSHED_VERSION);
+		return 0;
+	case 'h':
+		fputs(help, stdout);
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int parse(struct arguments *a, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"bus", required_argument, NULL, 'b'},
+		{"config", required_argument, NULL, 'c'},
+		{"check-config", no_argument, NULL, 'C'},
+		{"model", required_argument, NULL, 'm'},
+		{"log-level", required_argument, NULL, 'l'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
+		{},
+	};
+	int option, r;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		r = parse_option(a, option);
+		if (r <= 0)
+			return r;
+	}
+	if (optind < argc)
+		return usage("unexpected argument", argv[optind]);
+	if (snprintf(a->dropin_dir, sizeof a->dropin_dir, "%s.d", a->options.config_file)
+		>= (int) sizeof a->dropin_dir)
+		return usage("too long", a->options.config_file);
+	a->options.dropin_dir = a->dropin_dir;
+	a->options.models = a->models;
+	return 1;
+}
+
+static int check_config(const struct arguments *a)
+{
+	_cleanup_(config_unrefp) struct config *config = NULL;
+	struct error why = {};
+	int r;
+
+	r = config_load(&config, a->options.config_file, a->options.dropin_dir, &why);
+	if (r < 0)
+		fprintf(stderr, "%s\n", error_text(&why, r));
+	return r;
+}
+
+static int run(const struct arguments *a)
+{
+	_cleanup_(manager_freep) struct manager *m = NULL;
+	struct error why = {};
+	int r;
+
+	r = manager_new(&m, &a->options, &why);
+	if (r < 0) {
+		log_error("%s", error_text(&why, r));
+		return r;
+	}
+	return manager_run(m);
+}
+
+int main(int argc, char **argv)
+{
+	static struct arguments a = {
+		.options = {.bus = "system", .config_file = "/etc/bitshed/bitshed.yaml"},
+		.log_level = LOG_INFO,
+	};
+	int r;
+
+	r = parse(&a, argc, argv);
+	if (r <= 0)
+		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	log_init(getenv("JOURNAL_STREAM") != NULL, a.log_level);
+	r = a.check_config ? check_config(&a) : run(&a);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "bitshed/protocol.h"
+#include "service/bus.h"
+#include "service/bus_objects.h"
+#include "service/catalog.h"
+#include "service/manager.h"
+#include "service/session.h"
+
+/** struct call - an Infer() that waits or runs; @message keeps the input */
+struct call {
+	struct list link;
+	struct manager *manager;
+	sd_bus_message *message;
+	struct entry *entry;
+	const char *rule;
+	struct request request;
+	float output[];
+};
+
+struct infer_options {
+	double min_bits;
+	uint32_t deadline_ms;
+	int32_t priority;
+	const char *input_type;
+};
+
+static int method_load_model(sd_bus_message *m, void *userdata, sd_bus_error *ret)
+{
+	static const struct bus_option options[] = {{"bits", 'd', 0}};
+	struct manager *manager = userdata;
+	struct error why = {};
+	struct entry *e;
+	const char *name;
+	double bits = 0;
+	uid_t uid;
+	int fd, r;
+
+	r = sd_bus_message_read(m, "sh", &name, &fd);
+	if (r < 0)
+		return r;
+	r = bus_read_options(m, options, ARRAY_SIZE(options), &bits, &why);
+	if (r >= 0)
+		r = bus_sender_uid(m, &uid, &why);
+	if (r >= 0)
+		r = catalog_load(manager, name, fd, uid, bits, &e, &why);
+	if (r < 0)
+		return bus_error(ret, r, &why);
+	return sd_bus_reply_method_return(m, "o", e->path);
+}
+
+static int may_change(sd_bus_message *m, const struct entry *e, struct error *reterr)
+{
+	uid_t uid;
+	int r;
+
+	r = bus_sender_uid(m, &uid, reterr);
+	if (r < 0)
+		return r;
+	if (uid != 0 && uid != geteuid() && uid != e->uid)
+		return error_set(reterr, -EACCES, "model %s was loaded by another user", e->name);
+	return 0;
+}
+
+static int method_unload(sd_bus_message *m, void *userdata, sd_bus_error *ret)
+{
+	struct error why = {};
+	struct entry *e;
+	const char *name;
+	int r;
+
+	r = sd_bus_message_read(m, "s", &name);
+	if (r < 0)
+		return r;
+	r = catalog_find(userdata, name, &e, &why);
+	if (r >= 0)
+		r = may_change(m, e, &why);
+	if (r < 0)
+		return bus_error(ret, r, &why);
+	catalog_unload(e);
+	return sd_bus_reply_method_return(m, NULL);
+}
+
+static int method_set_bits(sd_bus_message *m, void *userdata, sd_bus_error *ret)
+{
+	struct error why = {};
+	struct entry *e;
+	const char *name;
+	double bits;
+	int r;
+
+	r = sd_bus_message_read(m, "sd", &name, &bits);
+	if (r < 0)
+		return r;
+	r = catalog_find_ready(userdata, name, &e, &why);
+	if (r >= 0)
+		r = may_change(m, e, &why);
+	if (r >= 0)
+		r = entry_set_bits(e, bits, m, &why);
+	return r < 0 ? bus_error(ret, r, &why) : 1;
+}
+
+static struct call *call_free(struct call *c)
+{
+	if (!c)
+		return NULL;
+	list_remove(&c->link);
+	(void) plan_unref(c->request.plan);
+	(void) entry_unref(c->entry);
+	(void) sd_bus_message_unref(c->message);
+	free(c);
+	return NULL;
+}
+
+DEFINE_CLEANUP(struct call *, call_free)
+
+static int append_answer(sd_bus_message *reply, const struct call *c)
+{
+	const struct request *q = &c->request;
+	int r;
+
+	r = sd_bus_message_append_array(reply, 'y', c->output, q->plan->output_bytes);
+	if (r >= 0)
+		r = sd_bus_message_open_container(reply, 'a', "{sv}");
+	if (r >= 0)
+		r = bus_append_double(reply, "bits", q->plan->model->bits);
+	if (r >= 0)
+		r = bus_append_text(reply, "device", device_name(c->manager->device));
+	if (r >= 0)
+		r = bus_append_text(reply, "rule", c->rule);
+	if (r >= 0)
+		r = bus_append_u64(reply, "queue-nsec", q->started_nsec - q->submitted_nsec);
+	if (r >= 0)
+		r = bus_append_u64(reply, "run-nsec", q->finished_nsec - q->started_nsec);
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int answer_call(struct call *c)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	const struct request *q = &c->request;
+	int r;
+
+	if (q->result < 0) {
+		stats_fail(&c->entry->stats);
+		return bus_reply_error(c->message, q->result, NULL);
+	}
+	stats_add(&c->entry->stats, q->started_nsec - q->submitted_nsec, q->finished_nsec - q->started_nsec);
+	r = sd_bus_message_new_method_return(c->message, &reply);
+	if (r >= 0)
+		r = append_answer(reply, c);
+	return r < 0 ? r : sd_bus_send(c->manager->bus, reply, NULL);
+}
+
+static void on_call_done(struct request *request, void *userdata)
+{
+	_cleanup_(call_freep) struct call *c = userdata;
+
+	(void) answer_call(c);
+}
+
+static int check_input(const struct manager *m, const struct plan *plan, enum input_type type, size_t size,
+	struct error *reterr)
+{
+	size_t expected = type == INPUT_PIXELS ? plan->input_pixels_bytes : plan->input_floats_bytes;
+
+	if (size > m->config->bus_input_bytes_max)
+		return error_set(reterr, -EDQUOT,
+			"the input has %zu bytes, %" PRIu64 " are allowed on the bus: open a session", size,
+			m->config->bus_input_bytes_max);
+	if (expected == 0)
+		return error_set(reterr, -EMSGSIZE, "this model takes floats, no pixels");
+	if (size != expected)
+		return error_set(reterr, -EMSGSIZE, "the input has %zu bytes, expected %zu of %s", size,
+			expected, type == INPUT_PIXELS ? "pixels" : "floats");
+	return 0;
+}
+
+static int parse_type(const struct plan *plan, const char *name, struct error *reterr)
+{
+	if (!name)
+		return plan->input_pixels_bytes ? INPUT_PIXELS : INPUT_FLOATS;
+	if (strcmp(name, "pixels") == 0)
+		return INPUT_PIXELS;
+	if (strcmp(name, "floats") == 0)
+		return INPUT_FLOATS;
+	return error_set(reterr, -EINVAL, "input-type is \"pixels\" or \"floats\", not \"%.32s\"", name);
+}
+
+static int check_options(const struct plan *plan, const struct infer_options *o, struct error *reterr)
+{
+	if (!isfinite(o->min_bits) || o->min_bits < 0)
+		return error_set(reterr, -EINVAL, "min-bits must be 0 or a width, not %g", o->min_bits);
+	if (o->priority < -100 || o->priority > 100)
+		return error_set(reterr, -EINVAL, "priority is -100 to 100, not %d", o->priority);
+	if (plan_below(plan, o->min_bits))
+		return error_set(reterr, -ERANGE, "the model runs at %g bits, at least %g are asked for",
+			plan->model->bits, o->min_bits);
+	return parse_type(plan, o->input_type, reterr);
+}
+
+static int new_call(struct entry *e, sd_bus_message *m, const struct infer_options *o, const void *input,
+	struct call **ret)
+{
+	struct call *c = calloc(1, sizeof *c + e->plan->output_bytes);
+
+	if (!c)
+		return -ENOMEM;
+	list_init(&c->link);
+	c->manager = e->manager;
+	c->message = sd_bus_message_ref(m);
+	c->entry = entry_ref(e);
+	c->rule = policy_rule_name(e->active.rule);
+	c->request.plan = plan_ref(e->plan);
+	c->request.input = input;
+	c->request.output = c->output;
+	c->request.priority = o->priority;
+	c->request.deadline_nsec = manager_deadline(e->manager, o->deadline_ms);
+	c->request.done = on_call_done;
+	c->request.userdata = c;
+	*ret = c;
+	return 0;
+}
+
+static int infer(struct manager *manager, sd_bus_message *m, struct entry *e, const void *input,
+	size_t size, struct error *reterr)
+{
+	static const struct bus_option table[] = {
+		{"min-bits", 'd', offsetof(struct infer_options, min_bits)},
+		{"deadline-ms", 'u', offsetof(struct infer_options, deadline_ms)},
+		{"priority", 'i', offsetof(struct infer_options, priority)},
+		{"input-type", 's', offsetof(struct infer_options, input_type)},
+	};
+	_cleanup_(call_freep) struct call *c = NULL;
+	struct infer_options o = {};
+	int r, type;
+
+	r = bus_read_options(m, table, ARRAY_SIZE(table), &o, reterr);
+	if (r < 0)
+		return r;
+	type = check_options(e->plan, &o, reterr);
+	if (type < 0)
+		return type;
+	r = check_input(manager, e->plan, type, size, reterr);
+	if (r < 0)
+		return r;
+	r = new_call(e, m, &o, input, &c);
+	if (r < 0)
+		return r;
+	c->request.input_type = type;
+	r = manager_submit(manager, &c->request, e->stats.run_nsec);
+	if (r > 0)
+		return answer_call(c);
+	if (r < 0)
+		return error_set(reterr, r, "the queue is full");
+	list_append(&manager->calls, &take_ptr(c)->link);
+	return 0;
+}
+
+static int method_infer(sd_bus_message *m, void *userdata, sd_bus_error *ret)
+{
+	struct manager *manager = userdata;
+	struct entry *e = NULL;
+	struct error why = {};
+	const char *name;
+	const void *input;
+	size_t size;
+	int r;
+
+	r = sd_bus_message_read(m, "s", &name);
+	if (r < 0)
+		return r;
+	r = sd_bus_message_read_array(m, 'y', &input, &size);
+	if (r < 0)
+		return r;
+	r = catalog_find_ready(manager, name, &e, &why);
+	if (r >= 0)
+		r = infer(manager, m, e, input, size, &why);
+	if (r >= 0)
+		return 1;
+	if (e)
+		stats_fail(&e->stats);
+	return bus_error(ret, r, &why);
+}
+
+static int append_layout(sd_bus_message *reply, const struct region *region, const struct plan *plan)
+{
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "{sv}");
+	if (r >= 0)
+		r = bus_append_u32(reply, "slots", region->slots);
+	if (r >= 0)
+		r = bus_append_u64(reply, "slot-stride", region->stride);
+	if (r >= 0)
+		r = bus_append_u64(reply, "input-offset", 0);
+	if (r >= 0)
+		r = bus_append_u64(reply, "output-offset", region->output);
+	if (r >= 0)
+		r = bus_append_u64(reply, "pixels-bytes", plan->input_pixels_bytes);
+	if (r >= 0)
+		r = bus_append_u64(reply, "floats-bytes", plan->input_floats_bytes);
+	if (r >= 0)
+		r = bus_append_u64(reply, "output-bytes", plan->output_bytes);
+	if (r >= 0)
+		r = bus_append_u64(reply, "memory-bytes", region->bytes);
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int reply_session(sd_bus_message *m, struct session *s)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	int r;
+
+	r = sd_bus_message_new_method_return(m, &reply);
+	if (r >= 0)
+		r = sd_bus_message_append(reply, "ohh", s->path, s->region.fd, s->client_fd);
+	if (r >= 0)
+		r = append_layout(reply, &s->region, s->entry->plan);
+	if (r >= 0)
+		r = sd_bus_send(s->manager->bus, reply, NULL);
+	/* The message has its own duplicate; while we kept ours, the client's close would not reach us. */
+	(void) close(s->client_fd);
+	s->client_fd = -1;
+	return r;
+}
+
+static int method_open_session(sd_bus_message *m, void *userdata, sd_bus_error *ret)
+{
+	static const struct bus_option options[] = {{"slots", 'u', 0}};
+	struct error why = {};
+	struct session *s;
+	struct entry *e;
+	const char *name;
+	uint32_t slots = 1;
+	int r;
+
+	r = sd_bus_message_read(m, "s", &name);
+	if (r < 0)
+		return r;
+	r = bus_read_options(m, options, ARRAY_SIZE(options), &slots, &why);
+	if (r >= 0)
+		r = catalog_find_ready(userdata, name, &e, &why);
+	if (r >= 0)
+		r = session_open(e, m, slots, &s, &why);
+	if (r < 0)
+		return bus_error(ret, r, &why);
+	r = reply_session(m, s);
+	if (r < 0)
+		session_close(s, "the reply cannot be sent");
+	return r;
+}
+
+static int get_version(sd_bus *bus, const char *path, const char *interface, const char *property,
+	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
+{
+	return sd_bus_message_append(reply, "s", BITSHED_VERSION);
+}
+
+static int get_profile(sd_bus *bus, const char *path, const char *interface, const char *property,
+	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
+{
+	const struct manager *m = userdata;
+
+	return sd_bus_message_append(reply, "s", profile_name(m->profile));
+}
+
+static int set_profile(sd_bus *bus, const char *path, const char *interface, const char *property,
+	sd_bus_message *value, void *userdata, sd_bus_error *ret)
+{
+	struct error why = {};
+	const char *name;
+	int r;
+
+	r = sd_bus_message_read(value, "s", &name);
+	if (r < 0)
+		return r;
+	r = profile_parse(name);
+	if (r < 0) {
+		r = error_set(&why, r, "there is no profile \"%.32s\": power-saver, balanced, performance", name);
+		return bus_error(ret, r, &why);
+	}
+	manager_set_profile(userdata, (enum profile) r);
+	return 1;
+}
+
+static int get_models(sd_bus *bus, const char *path, const char *interface, const char *property,
+	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
+{
+	struct manager *m = userdata;
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "o");
+	list_for_each(l, &m->entries)
+		if (r >= 0)
+			r = sd_bus_message_append(reply, "o", list_entry(l, struct entry, link)->path);
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int get_devices(sd_bus *bus, const char *path, const char *interface, const char *property,
+	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
+{
+	return sd_bus_message_append(reply, "ao", 1, BUS_DEVICE_CPU_PATH);
+}
+
+/* Who may call what is said by the bus policy and, per object, here: all are open to the bus. */
+/* clang-format off */
+static const sd_bus_vtable vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_METHOD_WITH_ARGS("LoadModel", SD_BUS_ARGS("s", name, "h", file, "a{sv}", options),
+		SD_BUS_RESULT("o", model), method_load_model, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Unload", SD_BUS_ARGS("s", name), SD_BUS_NO_RESULT, method_unload,
+		SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("Infer", SD_BUS_ARGS("s", model, "ay", input, "a{sv}", options),
+		SD_BUS_RESULT("ay", output, "a{sv}", result), method_infer, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("OpenSession", SD_BUS_ARGS("s", model, "a{sv}", options),
+		SD_BUS_RESULT("o", session, "h", memory, "h", socket, "a{sv}", layout), method_open_session,
+		SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("SetBits", SD_BUS_ARGS("s", model, "d", bits), SD_BUS_NO_RESULT,
+		method_set_bits, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_WRITABLE_PROPERTY("Profile", "s", get_profile, set_profile, 0,
+		SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE | SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_PROPERTY("Models", "ao", get_models, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+	SD_BUS_PROPERTY("Devices", "ao", get_devices, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("Sessions", "u", NULL, offsetof(struct manager, n_sessions), 0),
+	SD_BUS_VTABLE_END
+};
+/* clang-format on */
+
+int bus_manager_add(struct manager *m)
+{
+	int r;
+
+	r = sd_bus_add_object_manager(m->bus, NULL, BITSHED_PATH);
+	if (r < 0)
+		return r;
+	return sd_bus_add_object_vtable(m->bus, NULL, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, vtable, m);
+}
+
+void bus_manager_changed(struct manager *m, const char *property)
+{
+	(void) sd_bus_emit_properties_changed(m->bus, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, property, NULL);
+}
+
+void bus_manager_forget_calls(struct manager *m)
+{
+	struct error why = {};
+
+	(void) error_set(&why, -EIO, "the daemon ends");
+	while (!list_empty(&m->calls)) {
+		struct call *c = list_entry(m->calls.next, struct call, link);
+
+		(void) bus_reply_error(c->message, -EIO, &why);
+		(void) call_free(c);
+	}
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "bitshed/protocol.h"
+#include "service/bus_objects.h"
+#include "service/catalog.h"
+#include "service/manager.h"
+
+/* All getters have the same arguments; what differs is what they append. */
+#define GETTER(name)                                                                               \
+	static int get_##name(sd_bus *bus, const char *path, const char *interface,                \
+		const char *property, sd_bus_message *reply, void *userdata, sd_bus_error *ret)
+
+GETTER(name)
+{
+	const struct entry *e = userdata;
+
+	return sd_bus_message_append(reply, "s", e->name);
+}
+
+GETTER(state)
+{
+	const struct entry *e = userdata;
+
+	return sd_bus_message_append(reply, "s", entry_state_name(e->state));
+}
+
+GETTER(state_reason)
+{
+	const struct entry *e = userdata;
+
+	return sd_bus_message_append(reply, "s", e->reason.text);
+}
+
+GETTER(bits)
+{
+	const struct entry *e = userdata;
+
+	return sd_bus_message_append(reply, "d", e->plan ? e->plan->model->bits : 0.0);
+}
+
+GETTER(bits_max)
+{
+	const struct entry *e = userdata;
+
+	return sd_bus_message_append(reply, "d", e->plan ? (double) e->network->planes_max : 0.0);
+}
+
+GETTER(resident_bytes)
+{
+	return sd_bus_message_append(reply, "t", entry_resident_bytes(userdata));
+}
+
+GETTER(rule)
+{
+	const struct entry *e = userdata;
+
+	return sd_bus_message_append(reply, "s", e->plan ? policy_rule_name(e->active.rule) : "");
+}
+
+GETTER(rule_text)
+{
+	const struct entry *e = userdata;
+
+	return sd_bus_message_append(reply, "s", e->active.text);
+}
+
+GETTER(rules)
+{
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "s");
+	for (int i = 0; r >= 0 && i < _RULE_MAX; i++)
+		r = sd_bus_message_append(reply, "s", policy_rule_name(i));
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int append_shape(sd_bus_message *reply, const struct network *n, uint32_t value)
+{
+	struct shape none = {}, s = n ? n->values[value].shape : none;
+
+	return sd_bus_message_append(reply, "(uuu)", s.height, s.width, s.channels);
+}
+
+GETTER(input_shape)
+{
+	const struct entry *e = userdata;
+
+	return append_shape(reply, e->network, e->network ? e->network->input : 0);
+}
+
+GETTER(output_shape)
+{
+	const struct entry *e = userdata;
+
+	return append_shape(reply, e->network, e->network ? e->network->output : 0);
+}
+
+GETTER(input_type)
+{
+	const struct entry *e = userdata;
+
+	return sd_bus_message_append(reply, "s",
+		!e->network ? "" : e->network->input_pixels ? "pixels" : "floats");
+}
+
+GETTER(labels)
+{
+	const struct entry *e = userdata;
+	uint32_t n = e->network ? e->network->n_labels : 0;
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "s");
+	for (uint32_t i = 0; r >= 0 && i < n; i++)
+		r = sd_bus_message_append(reply, "s", e->network->labels[i]);
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+GETTER(accuracy)
+{
+	const struct entry *e = userdata;
+	uint32_t n = e->network ? e->network->n_accuracies : 0;
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "(dddu)");
+	for (uint32_t i = 0; r >= 0 && i < n; i++) {
+		const struct accuracy *a = &e->network->accuracies[i];
+
+		r = sd_bus_message_append(reply, "(dddu)", (double) a->bits, (double) a->top1,
+			(double) a->top5, a->images);
+	}
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+GETTER(method)
+{
+	const struct entry *e = userdata;
+
+	return sd_bus_message_append(reply, "s", e->network ? e->network->method : "");
+}
+
+GETTER(source_hash)
+{
+	const struct entry *e = userdata;
+
+	return sd_bus_message_append(reply, "s", e->network ? e->network->source_hash : "");
+}
+
+/* clang-format off */
+#define EMITS SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+static const sd_bus_vtable vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_PROPERTY("Name", "s", get_name, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("State", "s", get_state, 0, EMITS),
+	SD_BUS_PROPERTY("StateReason", "s", get_state_reason, 0, EMITS),
+	SD_BUS_PROPERTY("Progress", "d", NULL, offsetof(struct entry, progress), EMITS),
+	SD_BUS_PROPERTY("Bits", "d", get_bits, 0, EMITS),
+	SD_BUS_PROPERTY("BitsByHand", "d", NULL, offsetof(struct entry, bits_by_hand_active), EMITS),
+	SD_BUS_PROPERTY("BitsMax", "d", get_bits_max, 0, EMITS),
+	SD_BUS_PROPERTY("ResidentBytes", "t", get_resident_bytes, 0, EMITS),
+	SD_BUS_PROPERTY("Rule", "s", get_rule, 0, EMITS),
+	SD_BUS_PROPERTY("RuleText", "s", get_rule_text, 0, EMITS),
+	SD_BUS_PROPERTY("Rules", "as", get_rules, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("InputShape", "(uuu)", get_input_shape, 0, EMITS),
+	SD_BUS_PROPERTY("InputType", "s", get_input_type, 0, EMITS),
+	SD_BUS_PROPERTY("OutputShape", "(uuu)", get_output_shape, 0, EMITS),
+	SD_BUS_PROPERTY("Labels", "as", get_labels, 0, EMITS),
+	SD_BUS_PROPERTY("Accuracy", "a(dddu)", get_accuracy, 0, EMITS),
+	SD_BUS_PROPERTY("Method", "s", get_method, 0, EMITS),
+	SD_BUS_PROPERTY("SourceHash", "s", get_source_hash, 0, EMITS),
+	SD_BUS_PROPERTY("Requests", "t", NULL, offsetof(struct entry, stats.requests), 0),
+	SD_BUS_PROPERTY("Failures", "t", NULL, offsetof(struct entry, stats.failures), 0),
+	SD_BUS_PROPERTY("RunNSec", "t", NULL, offsetof(struct entry, stats.run_nsec), 0),
+	SD_BUS_PROPERTY("LatencyNSec", "t", NULL, offsetof(struct entry, stats.latency_nsec), 0),
+	SD_BUS_VTABLE_END
+};
+#undef EMITS
+/* clang-format on */
+
+int bus_model_add(struct entry *e)
+{
+	int r;
+
+	r = sd_bus_path_encode(BITSHED_PATH "/model", e->name, &e->path);
+	if (r < 0)
+		return r;
+	return sd_bus_add_object_vtable(e->manager->bus, &e->object, e->path, BITSHED_MODEL_INTERFACE, vtable, e);
+}
+
+void bus_model_added(struct entry *e)
+{
+	(void) sd_bus_emit_object_added(e->manager->bus, e->path);
+	bus_manager_changed(e->manager, "Models");
+}
+
+void bus_model_removed(struct entry *e)
+{
+	(void) sd_bus_emit_object_removed(e->manager->bus, e->path);
+	e->object = sd_bus_slot_unref(e->object);
+	bus_manager_changed(e->manager, "Models");
+}
+
+static void changed(struct entry *e, const char *const *properties)
+{
+	(void) sd_bus_emit_properties_changed_strv(e->manager->bus, e->path, BITSHED_MODEL_INTERFACE,
+		(char **) properties);
+}
+
+void bus_model_progress(struct entry *e)
+{
+	changed(e, (const char *const[]) {"Progress", NULL});
+}
+
+void bus_model_failed(struct entry *e)
+{
+	changed(e, (const char *const[]) {"State", "StateReason", NULL});
+}
+
+void bus_model_loaded(struct entry *e)
+{
+	changed(e,
+		(const char *const[]) {"State", "Progress", "Bits", "BitsByHand", "BitsMax", "ResidentBytes",
+			"Rule", "RuleText", "InputShape", "InputType", "OutputShape", "Labels", "Accuracy",
+			"Method", "SourceHash", NULL});
+}
+
+void bus_model_switched(struct entry *e)
+{
+	changed(e,
+		(const char *const[]) {"Bits", "BitsByHand", "ResidentBytes", "Rule", "RuleText", NULL});
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "service/manager.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "bitshed/protocol.h"
+#include "service/bus_objects.h"
+#include "service/catalog.h"
+#include "service/session.h"
+
+static int run_on_device(void *userdata, struct request *request)
+{
+	struct manager *m = userdata;
+
+	return device_run(m->device, &m->workspace, request->plan, request->input_type, request->input,
+		request->output);
+}
+
+uint64_t manager_deadline(const struct manager *m, uint32_t deadline_ms)
+{
+	uint64_t ms = deadline_ms ? deadline_ms : m->config->deadline_default_ms;
+
+	return ms ? clock_now_nsec() + ms * NSEC_PER_MSEC : 0;
+}
+
+int manager_submit(struct manager *m, struct request *request, uint64_t expected_nsec)
+{
+	if (expected_nsec <= m->config->inline_run_usec_max * NSEC_PER_USEC
+		&& queue_run_here(m->queue, request))
+		return 1;
+	return queue_push(m->queue, request);
+}
+
+static void update_all(struct manager *m)
+{
+	list_for_each_safe(l, n, &m->entries)
+		entry_update(list_entry(l, struct entry, link));
+}
+
+void manager_set_profile(struct manager *m, enum profile profile)
+{
+	if (m->profile == profile)
+		return;
+	log_info("profile %s -> %s", profile_name(m->profile), profile_name(profile));
+	m->profile = profile;
+	bus_manager_changed(m, "Profile");
+	update_all(m);
+}
+
+static int load_file(struct manager *m, const struct config_model *model, struct error *reterr)
+{
+	_cleanup_close_ int fd = open(model->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int r;
+
+	if (fd < 0) {
+		r = error_set(reterr, -errno, "%s: %s", model->path, strerror(errno));
+		return error_prefix(reterr, r, "model %s", model->name);
+	}
+	r = catalog_load(m, model->name, fd, geteuid(), 0, NULL, reterr);
+	return r < 0 ? error_prefix(reterr, r, "model %s", model->name) : 0;
+}
+
+/* A model that cannot be loaded is said and left out: the daemon serves the others. */
+static void load_files(struct manager *m, const struct config_model *models, uint32_t n)
+{
+	struct error why;
+	struct entry *e;
+	int r;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (catalog_find(m, models[i].name, &e, NULL) >= 0)
+			continue;
+		why = (struct error) {};
+		r = load_file(m, &models[i], &why);
+		if (r < 0)
+			log_error("%s", error_text(&why, r));
+	}
+}
+
+static void apply_config(struct manager *m)
+{
+	int r;
+
+	queue_set_length_max(m->queue, m->config->queue_length_max);
+	r = device_set_threads(m->device, m->config->threads);
+	if (r < 0)
+		log_error("cannot use %u threads: %s", m->config->threads, strerror(-r));
+	bus_device_changed(m);
+	load_files(m, m->config->models, m->config->n_models);
+	update_all(m);
+}
+
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	struct manager *m = userdata;
+	struct config *config;
+	struct error why = {};
+	int r;
+
+	(void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_now_nsec() / NSEC_PER_USEC);
+	r = config_load(&config, m->config_file, m->dropin_dir, &why);
+	if (r < 0) {
+		log_error("configuration not reloaded, the last one stays: %s", error_text(&why, r));
+	} else {
+		(void) config_unref(m->config);
+		m->config = config;
+		apply_config(m);
+		log_info("configuration reloaded");
+	}
+	(void) sd_notify(0, r < 0 ? "READY=1\nSTATUS=configuration not reloaded" : "READY=1");
+	return 0;
+}
+
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	log_info("%s: ending", strsignal((int) info->ssi_signo));
+	return sd_event_exit(sd_event_source_get_event(source), 0);
+}
+
+static int add_signals(struct manager *m)
+{
+	int r;
+
+	r = sd_event_add_signal(m->event, NULL, SIGTERM | SD_EVENT_SIGNAL_PROCMASK, on_stop, m);
+	if (r >= 0)
+		r = sd_event_add_signal(m->event, NULL, SIGINT | SD_EVENT_SIGNAL_PROCMASK, on_stop, m);
+	if (r >= 0)
+		r = sd_event_add_signal(m->event, NULL, SIGHUP | SD_EVENT_SIGNAL_PROCMASK, on_reload, m);
+	return r;
+}
+
+static int open_address(sd_bus **ret, const char *address)
+{
+	sd_bus *bus;
+	int r;
+
+	r = sd_bus_new(&bus);
+	if (r < 0)
+		return r;
+	r = sd_bus_set_address(bus, address);
+	if (r >= 0)
+		r = sd_bus_set_bus_client(bus, 1);
+	if (r >= 0)
+		r = sd_bus_start(bus);
+	if (r < 0) {
+		(void) sd_bus_unref(bus);
+		return r;
+	}
+	*ret = bus;
+	return 0;
+}
+
+static int open_bus(struct manager *m, const char *name, struct error *reterr)
+{
+	int r;
+
+	if (strcmp(name, "system") == 0)
+		r = sd_bus_open_system(&m->bus);
+	else if (strcmp(name, "session") == 0)
+		r = sd_bus_open_user(&m->bus);
+	else
+		r = open_address(&m->bus, name);
+	if (r >= 0)
+		r = sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
+	if (r >= 0)
+		r = sd_bus_set_exit_on_disconnect(m->bus, 1);
+	return r < 0 ? error_set(reterr, r, "cannot connect to the bus \"%s\": %s", name, strerror(-r)) : 0;
+}
+
+static int take_name(struct manager *m, struct error *reterr)
+{
+	int r = sd_bus_request_name(m->bus, BITSHED_BUS_NAME, 0);
+
+	if (r == -EEXIST)
+		return error_set(reterr, r, "another bitshedd owns %s on this bus", BITSHED_BUS_NAME);
+	if (r < 0)
+		return error_set(reterr, r, "cannot own %s on this bus: %s", BITSHED_BUS_NAME, strerror(-r));
+	return 0;
+}
+
+static int make_parts(struct manager *m, struct error *reterr)
+{
+	int r;
+
+	r = device_cpu_new(&m->device, m->config->threads);
+	if (r < 0)
+		return error_set(reterr, r, "cannot use the processor with %u threads: %s", m->config->threads,
+			strerror(-r));
+	r = queue_new(&m->queue, m->event, run_on_device, m, m->config->queue_length_max);
+	if (r >= 0)
+		r = builder_new(&m->builder, m->event);
+	return r < 0 ? error_set(reterr, r, "cannot start threads: %s", strerror(-r)) : 0;
+}
+
+static int appear(struct manager *m, const struct manager_options *options, struct error *reterr)
+{
+	int r;
+
+	r = open_bus(m, options->bus, reterr);
+	if (r < 0)
+		return r;
+	r = bus_manager_add(m);
+	if (r >= 0)
+		r = bus_device_add(m);
+	if (r < 0)
+		return error_set(reterr, r, "cannot make the bus objects: %s", strerror(-r));
+	load_files(m, options->models, options->n_models);
+	load_files(m, m->config->models, m->config->n_models);
+	return take_name(m, reterr);
+}
+
+int manager_new(struct manager **ret, const struct manager_options *options, struct error *reterr)
+{
+	_cleanup_(manager_freep) struct manager *m = calloc(1, sizeof *m);
+	int r;
+
+	if (!m)
+		return -ENOMEM;
+	list_init(&m->entries);
+	list_init(&m->sessions);
+	list_init(&m->calls);
+	limits_init(&m->limits);
+	m->profile = PROFILE_BALANCED;
+	m->config_file = options->config_file;
+	m->dropin_dir = options->dropin_dir;
+	r = config_load(&m->config, m->config_file, m->dropin_dir, reterr);
+	if (r < 0)
+		return r;
+	r = sd_event_new(&m->event);
+	if (r >= 0)
+		r = add_signals(m);
+	if (r >= 0)
+		r = sd_event_set_watchdog(m->event, 1);
+	if (r < 0)
+		return error_set(reterr, r, "cannot make the event loop: %s", strerror(-r));
+	r = make_parts(m, reterr);
+	if (r < 0)
+		return r;
+	r = appear(m, options, reterr);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(m);
+	return 0;
+}
+
+int manager_run(struct manager *m)
+{
+	char text[256];
+
+	log_info("bitshedd %s serves on %s", BITSHED_VERSION, device_describe(m->device, text, sizeof text));
+	(void) sd_notifyf(0, "READY=1\nSTATUS=%s", text);
+	return sd_event_loop(m->event);
+}
+
+/* Threads end first: after them nobody but this thread knows any object. */
+struct manager *manager_free(struct manager *m)
+{
+	if (!m)
+		return NULL;
+	(void) sd_notify(0, "STOPPING=1");
+	sessions_end(m, NULL);
+	m->builder = builder_free(m->builder);
+	queue_finish(m->queue);
+	if (m->bus)
+		bus_manager_forget_calls(m);
+	list_for_each_safe(l, n, &m->entries)
+		catalog_unload(list_entry(l, struct entry, link));
+	m->queue = queue_free(m->queue);
+	workspace_done(&m->workspace);
+	m->device = device_free(m->device);
+	limits_done(&m->limits);
+	(void) sd_bus_flush_close_unref(m->bus);
+	(void) sd_event_unref(m->event);
+	(void) config_unref(m->config);
+	free(m);
+	return NULL;
+}

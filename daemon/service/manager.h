@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The daemon: one object with everything below it. */
+#pragma once
+
+#include <systemd/sd-bus.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/list.h"
+#include "service/builder.h"
+#include "service/config.h"
+#include "service/limits.h"
+#include "service/queue.h"
+
+/**
+ * struct manager - owned by main; everything in it belongs to the loop thread
+ * @entries: the catalog, struct entry; @sessions: struct session; @calls: Infer() calls that wait
+ * @device: the processor; @workspace: its scratch, of whoever runs a request of @queue
+ * @config: replaced whole; @config_file, @dropin_dir: where it came from
+ */
+struct manager {
+	sd_event *event;
+	sd_bus *bus;
+	struct config *config;
+	const char *config_file, *dropin_dir;
+	struct list entries, sessions, calls;
+	uint32_t n_entries, n_sessions;
+	uint64_t session_serial;
+	enum profile profile;
+	struct limits limits;
+	struct builder *builder;
+	struct device *device;
+	struct workspace workspace;
+	struct queue *queue;
+};
+
+/**
+ * struct manager_options - what the command line says; strings outlive the manager
+ * @bus: "system", "session" or an address
+ * @models: loaded at the start, beside those of the configuration
+ */
+struct manager_options {
+	const char *bus, *config_file, *dropin_dir;
+	struct config_model *models;
+	uint32_t n_models;
+};
+
+/**
+ * manager_new() - read the configuration, make the objects, appear on the bus
+ *
+ * Blocks the signals that the loop handles: call it before other threads exist.
+ * Return: 0 or a negative errno with words.
+ */
+int manager_new(struct manager **ret, const struct manager_options *options, struct error *reterr);
+
+/** manager_run() - until a signal or the end of the bus. Return: 0 or negative errno */
+int manager_run(struct manager *m);
+
+struct manager *manager_free(struct manager *m);
+DEFINE_CLEANUP(struct manager *, manager_free)
+
+/** manager_set_profile() - and resolve all models anew */
+void manager_set_profile(struct manager *m, enum profile profile);
+
+/** manager_deadline() - of a request read now. @deadline_ms: 0 for the default. Return: nanoseconds, 0: none */
+uint64_t manager_deadline(const struct manager *m, uint32_t deadline_ms);
+
+/** manager_submit() - run here if that is quick, else queue. Return: 1 done, 0 queued, -EBUSY queue full */
+int manager_submit(struct manager *m, struct request *request, uint64_t expected_nsec);
