@@ -84,6 +84,22 @@ struct net {
 struct net *net_free(struct net *n);
 DEFINE_CLEANUP(struct net *, net_free)
 
+/**
+ * net_new() - an empty net; net_add_value() and net_add_node() grow it
+ *
+ * Both return the new index, or -ENOMEM. A node starts zeroed, with groups, strides and dilations 1 and
+ * clip bounds open. Pointers into values and nodes are stale after the next addition.
+ */
+struct net *net_new(const char *name);
+int net_add_value(struct net *n, const char *name, const struct net_shape *shape);
+int net_add_node(struct net *n, enum net_kind kind, const char *name);
+
+/** net_node_done() - free what a node owns and zero it */
+void net_node_done(struct net_node *node);
+
+/** net_kind_name() - for messages: "convolution" */
+const char *net_kind_name(enum net_kind kind);
+
 /** net_elements() - product of the dimensions */
 size_t net_elements(const struct net_shape *s);
 

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From bytes to protobuf-c's structures, for bytes of unknown origin. protobuf-c recurses into nested
+ * messages and allocates as it goes, both without a bound of its own: nesting is checked in a pass of
+ * our own before, and an allocator with a budget stands under it.
+ */
+#include "convert/onnx_import.h"
+
+#include <errno.h>
+
+#include "base/bytes.h"
+
+#define NESTING_MAX 32
+#define PARSE_BYTES_MAX (UINT64_C(4) << 30)
+
+enum wire {
+	WIRE_VARINT = 0,
+	WIRE_64 = 1,
+	WIRE_BYTES = 2,
+	WIRE_32 = 5,
+};
+
+struct cursor {
+	const uint8_t *p, *end;
+};
+
+static bool read_varint(struct cursor *c, uint64_t *ret)
+{
+	*ret = 0;
+	for (unsigned shift = 0; shift < 70 && c->p < c->end; shift += 7) {
+		uint8_t byte = *c->p++;
+
+		if (shift < 64)
+			*ret |= (uint64_t) (byte & 0x7f) << shift;
+		if (!(byte & 0x80))
+			return true;
+	}
+	return false;
+}
+
+static bool skip(struct cursor *c, uint64_t bytes)
+{
+	if (bytes > (size_t) (c->end - c->p))
+		return false;
+	c->p += bytes;
+	return true;
+}
+
+static int check_message(const ProtobufCMessageDescriptor *type, struct cursor c, unsigned depth);
+
+static int check_bytes(const ProtobufCMessageDescriptor *type, uint64_t number, struct cursor *c,
+	unsigned depth)
+{
+	const ProtobufCFieldDescriptor *field;
+	struct cursor inner;
+	uint64_t size;
+
+	if (!read_varint(c, &size))
+		return -EBADMSG;
+	inner = (struct cursor){c->p, c->p};
+	if (!skip(c, size))
+		return -EBADMSG;
+	inner.end = c->p;
+	field = number <= UINT32_MAX ?
+		protobuf_c_message_descriptor_get_field(type, (unsigned) number) : NULL;
+	if (!field || field->type != PROTOBUF_C_TYPE_MESSAGE)
+		return 0;
+	if (depth == NESTING_MAX)
+		return -ENOTSUP;
+	return check_message(field->descriptor, inner, depth + 1);
+}
+
+static int check_message(const ProtobufCMessageDescriptor *type, struct cursor c, unsigned depth)
+{
+	uint64_t key, value;
+	bool ok;
+
+	while (c.p < c.end) {
+		if (!read_varint(&c, &key))
+			return -EBADMSG;
+		if ((key & 7) == WIRE_BYTES) {
+			int r = check_bytes(type, key >> 3, &c, depth);
+
+			if (r < 0)
+				return r;
+			continue;
+		}
+		ok = (key & 7) == WIRE_VARINT ? read_varint(&c, &value) :
+			(key & 7) == WIRE_64 ? skip(&c, 8) : (key & 7) == WIRE_32 && skip(&c, 4);
+		if (!ok)
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+static void *budget_alloc(void *userdata, size_t size)
+{
+	uint64_t *left = userdata;
+
+	if (size > *left)
+		return NULL;
+	*left -= size;
+	return malloc(size ?: 1);
+}
+
+static void budget_free(void *userdata, void *p)
+{
+	free(p);
+}
+
+int onnx_parse(Onnx__ModelProto **ret, const uint8_t *data, size_t size, struct error *reterr)
+{
+	uint64_t left = PARSE_BYTES_MAX;
+	ProtobufCAllocator allocator = {budget_alloc, budget_free, &left};
+	Onnx__ModelProto *model;
+	int r;
+
+	r = check_message(&onnx__model_proto__descriptor, (struct cursor){data, data + size}, 0);
+	if (r == -ENOTSUP)
+		return error_set(reterr, r, "messages nested deeper than %u", NESTING_MAX);
+	if (r < 0)
+		return error_set(reterr, r, "not an ONNX file, or cut short");
+	model = onnx__model_proto__unpack(&allocator, size, data);
+	if (!model && size > left)
+		return error_set(reterr, -ENOMEM, "the file needs more than %u GiB to be read",
+			(unsigned) (PARSE_BYTES_MAX >> 30));
+	if (!model)
+		return error_set(reterr, -EBADMSG, "not an ONNX file, or broken");
+	*ret = model;
+	return 0;
+}
+
+Onnx__ModelProto *onnx_model_free(Onnx__ModelProto *m)
+{
+	uint64_t left = 0;
+	ProtobufCAllocator allocator = {budget_alloc, budget_free, &left};
+
+	if (m)
+		onnx__model_proto__free_unpacked(m, &allocator);
+	return NULL;
+}
