@@ -5,6 +5,7 @@
  */
 #include <immintrin.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define LANES 4

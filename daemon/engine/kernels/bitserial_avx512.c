@@ -2,6 +2,7 @@
 /* Eight rows per register, counted by VPOPCNTQ. */
 #include <immintrin.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define LANES 8

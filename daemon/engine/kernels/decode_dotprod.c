@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Planes to int8, products by SDOT.
+ *
+ * SDOT takes signed values only, so columns are moved down by 128, which a flip of the top bit does, and
+ * 128 times the sum of a row's weights is added at the end: pad weights are in that sum as well, because
+ * the pad zeros move down too.
+ *
+ * The weights of 8 rows and up to 1024 columns are decoded once per tile:
+ *
+ *	scratch.weights[quad of 4 weights][row][4]
+ */
+#include <arm_neon.h>
+
+#include "engine/kernels/decode_arm.h"
+
+#define BLOCK_ROWS 8
+#define BLOCK_WORDS 16
+
+struct decode_scratch {
+	int8_t weights[BLOCK_WORDS * 16][BLOCK_ROWS][4];
+	int32_t correction[BLOCK_ROWS];
+};
+
+_Static_assert(sizeof(struct decode_scratch) <= KERNEL_SCRATCH_BYTES, "the tile fits its scratch");
+
+/* 16 weights of 4 rows to 4 quads of 4 rows: 4x4 of 32 bits */
+static void put_quads(int8_t (*out)[BLOCK_ROWS][4], uint32_t row, const int8x16_t *v)
+{
+	int32x4x2_t a = vtrnq_s32(vreinterpretq_s32_s8(v[0]), vreinterpretq_s32_s8(v[1]));
+	int32x4x2_t b = vtrnq_s32(vreinterpretq_s32_s8(v[2]), vreinterpretq_s32_s8(v[3]));
+
+	for (uint32_t i = 0; i < 2; i++) {
+		int64x2_t x = vreinterpretq_s64_s32(a.val[i]), y = vreinterpretq_s64_s32(b.val[i]);
+
+		vst1q_s8(out[i][row], vreinterpretq_s8_s64(vtrn1q_s64(x, y)));
+		vst1q_s8(out[2 + i][row], vreinterpretq_s8_s64(vtrn2q_s64(x, y)));
+	}
+}
+
+/* Rows that do not exist weigh 0. */
+static void decode_block(const struct kernel_matrix *w, uint32_t row, uint32_t first, uint32_t words,
+	struct decode_scratch *s)
+{
+	uint32_t rows = w->rows - row < BLOCK_ROWS ? w->rows - row : BLOCK_ROWS;
+	const int8x16_t ones = vdupq_n_s8(1);
+	int32x4_t sum[BLOCK_ROWS];
+	struct arm_row d[BLOCK_ROWS];
+
+	for (uint32_t r = 0; r < BLOCK_ROWS; r++)
+		sum[r] = vdupq_n_s32(0);
+	for (uint32_t r = 0; r < rows; r++)
+		arm_row_start(&d[r], w, row + r);
+	for (uint32_t k = 0; k < words; k++) {
+		if (!w->level && (k == 0 || (first + k) % w->group_words == 0))
+			for (uint32_t r = 0; r < rows; r++)
+				arm_row_group(&d[r], (first + k) / w->group_words);
+		for (uint32_t part = 0; part < 4; part++) {
+			int8x16_t v[BLOCK_ROWS];
+
+			for (uint32_t r = 0; r < BLOCK_ROWS; r++) {
+				v[r] = r < rows ? arm_row_weights(&d[r], first + k, part) : vdupq_n_s8(0);
+				sum[r] = vdotq_s32(sum[r], v[r], ones);
+			}
+			put_quads(s->weights + k * 16 + part * 4, 0, v);
+			put_quads(s->weights + k * 16 + part * 4, 4, v + 4);
+		}
+	}
+	for (uint32_t r = 0; r < BLOCK_ROWS; r++)
+		s->correction[r] = 128 * vaddvq_s32(sum[r]);
+}
+
+/*
+ * struct tile - what one call of a multiply function works on
+ * @q, @stride: first column, bytes between columns
+ * @add: add to acc instead of storing: not the first block of columns
+ */
+struct tile {
+	const struct decode_scratch *scratch;
+	const uint8_t *q;
+	size_t stride;
+	uint32_t values, rows;
+	int32_t *acc;
+	uint32_t acc_stride;
+	bool add;
+};
+
+static inline void store(const struct tile *t, uint32_t n, int32x4_t low, int32x4_t high)
+{
+	int32_t *to = t->acc + (size_t) n * t->acc_stride, sum[BLOCK_ROWS];
+
+	vst1q_s32(sum, vaddq_s32(low, vld1q_s32(t->scratch->correction)));
+	vst1q_s32(sum + 4, vaddq_s32(high, vld1q_s32(t->scratch->correction + 4)));
+	for (uint32_t r = 0; r < t->rows; r++)
+		to[r] = t->add ? to[r] + sum[r] : sum[r];
+}
+
+/* Compilers keep sums in registers only when each has a name. */
+#define EACH_1(f) f(0)
+#define EACH_8(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7)
+
+#define DECLARE(n) int32x4_t a##n = vdupq_n_s32(0), b##n = vdupq_n_s32(0);
+#define LOAD(n)                                                                                    \
+	int8x16_t q##n = vreinterpretq_s8_u8(                                                      \
+		veorq_u8(vld1q_u8(t->q + (n) * t->stride + i), vdupq_n_u8(0x80)));
+#define STEP(n, lane)                                                                              \
+	a##n = vdotq_laneq_s32(a##n, wa, q##n, lane);                                              \
+	b##n = vdotq_laneq_s32(b##n, wb, q##n, lane);
+#define STEP_0(n) STEP(n, 0)
+#define STEP_1(n) STEP(n, 1)
+#define STEP_2(n) STEP(n, 2)
+#define STEP_3(n) STEP(n, 3)
+#define STEP_ALL(count, lane)                                                                      \
+	{                                                                                          \
+		int8x16_t wa = vld1q_s8(t->scratch->weights[i / 4 + (lane)][0]);                   \
+		int8x16_t wb = vld1q_s8(t->scratch->weights[i / 4 + (lane)][4]);                   \
+                                                                                                   \
+		EACH_##count(STEP_##lane)                                                          \
+	}
+#define STORE(n) store(t, n, a##n, b##n);
+
+#define DEFINE_MULTIPLY(count)                                                                     \
+	static void multiply_##count(const struct tile *t)                                         \
+	{                                                                                          \
+		EACH_##count(DECLARE)                                                              \
+		for (size_t i = 0; i < t->values; i += 16) {                                       \
+			EACH_##count(LOAD)                                                         \
+			STEP_ALL(count, 0)                                                         \
+			STEP_ALL(count, 1)                                                         \
+			STEP_ALL(count, 2)                                                         \
+			STEP_ALL(count, 3)                                                         \
+		}                                                                                  \
+		EACH_##count(STORE)                                                                \
+	}
+
+DEFINE_MULTIPLY(1)
+DEFINE_MULTIPLY(8)
+
+static void multiply_columns(struct tile t, uint32_t count)
+{
+	while (count) {
+		uint32_t n = count >= 8 ? 8 : 1;
+
+		(n == 8 ? multiply_8 : multiply_1)(&t);
+		t.q += n * t.stride;
+		t.acc += (size_t) n * t.acc_stride;
+		count -= n;
+	}
+}
+
+void decode_dotprod(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	uint32_t acc_stride, void *scratch)
+{
+	for (uint32_t first = 0; first < w->words; first += BLOCK_WORDS) {
+		uint32_t words = w->words - first < BLOCK_WORDS ? w->words - first : BLOCK_WORDS;
+
+		for (uint32_t row = 0; row < w->rows; row += BLOCK_ROWS) {
+			struct tile t = {
+				.scratch = scratch,
+				.q = x->u8 + (size_t) first * 64,
+				.stride = (size_t) w->words * 64,
+				.values = words * 64,
+				.rows = w->rows - row < BLOCK_ROWS ? w->rows - row : BLOCK_ROWS,
+				.acc = acc + row,
+				.acc_stride = acc_stride,
+				.add = first > 0,
+			};
+
+			decode_block(w, row, first, words, scratch);
+			multiply_columns(t, x->count);
+		}
+	}
+}
