@@ -120,12 +120,14 @@ static void run_step(const struct run *r)
 	}
 }
 
-int exec_run(const struct plan *plan, struct workspace *w, struct threads *threads,
-	enum input_type type, const void *input, float *output)
+int exec_step(const struct plan *plan, struct workspace *w, struct threads *threads,
+	enum input_type type, const void *input, uint32_t step)
 {
 	struct run r = {
 		.plan = plan,
 		.network = plan->model->network,
+		.step = &plan->steps[step],
+		.op = plan->steps[step].op,
 		.arena = w->arena,
 		.scratch = w->scratch,
 		.scratch_bytes = w->scratch_bytes,
@@ -138,12 +140,20 @@ int exec_run(const struct plan *plan, struct workspace *w, struct threads *threa
 	assert(w->threads >= threads_count(threads));
 	if (type == INPUT_PIXELS && plan->input_pixels_bytes == 0)
 		return -EINVAL;
+	run_step(&r);
+	return 0;
+}
+
+int exec_run(const struct plan *plan, struct workspace *w, struct threads *threads,
+	enum input_type type, const void *input, float *output)
+{
 	for (uint32_t i = 0; i < plan->n_steps; i++) {
-		r.step = &plan->steps[i];
-		r.op = r.step->op;
-		run_step(&r);
+		int r = exec_step(plan, w, threads, type, input, i);
+
+		if (r < 0)
+			return r;
 	}
-	memcpy(output, run_data(&r, r.network->output), plan->output_bytes);
+	memcpy(output, exec_value(plan, w, plan->model->network->output), plan->output_bytes);
 	return 0;
 }
 

@@ -36,5 +36,13 @@ enum input_type {
 int exec_run(const struct plan *plan, struct workspace *w, struct threads *threads,
 	enum input_type type, const void *input, float *output);
 
+/**
+ * exec_step() - step @step of exec_run() alone, for those who look between two steps
+ *
+ * All steps in their order, in one arena, leave the network's output at exec_value(). Else as exec_run().
+ */
+int exec_step(const struct plan *plan, struct workspace *w, struct threads *threads,
+	enum input_type type, const void *input, uint32_t step);
+
 /** exec_value() - after exec_run(): a value's bytes, if no later value has reused them; for tests */
 const void *exec_value(const struct plan *plan, const struct workspace *w, uint32_t value);
