@@ -17,11 +17,12 @@
  * @planes: 1..8
  * @group_columns: sum coding: columns that share scales (a multiple of 64, or >= columns)
  * @per_tensor: methods with one scale or codebook per matrix: share it over all rows, else per row
+ * @favour_top: nested methods: the widest width matters more than the narrower ones
  * @seed: methods that draw
  */
 struct quantize_options {
 	uint32_t planes, group_columns;
-	bool per_tensor;
+	bool per_tensor, favour_top;
 	uint64_t seed;
 };
 
@@ -43,9 +44,27 @@ struct coded {
 
 void coded_done(struct coded *c);
 
+/**
+ * coded_allocate() - room for the codes and scales of a matrix, all zero
+ * @group_columns: of sum coding; level coding has one group per row
+ * @shared_levels: level coding: one table for all rows
+ *
+ * Return: 0; -EINVAL for impossible sizes, with words; -ENOMEM.
+ */
+int coded_allocate(struct coded *ret, enum coding coding, uint32_t rows, uint32_t columns,
+	uint32_t group_columns, uint32_t planes, bool shared_levels, struct error *reterr);
+
 /** coded_value() - what weight (row, column) decodes to with the first @planes planes and these scales */
 float coded_value(const struct coded *c, uint32_t row, uint32_t column);
 
+/**
+ * quantizer_fn - quantize one matrix
+ * @ret: written on success only; coded_done() frees
+ * @weights: [rows][columns]
+ *
+ * Return: 0; -EINVAL with words for weights that are not finite or options out of range; -ENOMEM.
+ * Any thread.
+ */
 typedef int quantizer_fn(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
 	const struct quantize_options *options, struct error *reterr);
 
@@ -60,3 +79,12 @@ extern const uint32_t n_quantizers;
 
 /** quantizer_find() - Return: the row, or NULL */
 const struct quantizer *quantizer_find(const char *name);
+
+/**
+ * bcq_rows() - the default method on rows @first to @end - 1 of @weights, the whole matrix
+ * @c: from coded_allocate(), sum coding; only these rows are written, so threads can share it
+ *
+ * Return: 0; -EINVAL when a weight is not finite; -ENOMEM. Any thread.
+ */
+int bcq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t end,
+	const struct quantize_options *options, struct error *reterr);

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the methods share: their prototypes, and filling a struct coded from steps or levels. */
+#pragma once
+
+#include "convert/quantize/quantizer.h"
+
+#define QUANTIZER(name, id, fewest, most, help) quantizer_fn quantize_##id;
+#include "convert/quantize/quantizers.inc"
+#undef QUANTIZER
+
+/** weights_finite() - Return: 0, or -EINVAL with the place of the first weight that is not finite */
+int weights_finite(const float *weights, uint32_t rows, uint32_t columns, struct error *reterr);
+
+/**
+ * struct span - the weights that share a scale or a table: one row, or the whole matrix
+ * @first, @rows: of the matrix
+ */
+struct span {
+	const float *weights;
+	size_t n;
+	uint32_t first, rows, columns;
+};
+
+/** span_largest() - largest magnitude */
+float span_largest(const struct span *s);
+
+/**
+ * struct grid - value = step * (q - zero), q the code, an integer from 0 to 2^planes - 1
+ * @lowest: the smallest code in use: 1 for an odd number of levels
+ */
+struct grid {
+	float step;
+	int32_t zero, lowest, highest;
+};
+
+/** grid_symmetric() - 2^planes - 1 levels about zero */
+struct grid grid_symmetric(float step, uint32_t planes);
+
+/** grid_error() - squared error of rounding @s to @g */
+double grid_error(const struct grid *g, const struct span *s);
+
+/** quantize_grid() - a uniform method: @choose picks the grid of each span */
+int quantize_grid(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
+	const struct quantize_options *options, struct grid (*choose)(const struct span *s, uint32_t planes),
+	struct error *reterr);
+
+/** levels_error() - squared error of rounding @s to the nearest of @n ascending levels times @scale */
+double levels_error(const float *levels, uint32_t n, float scale, const struct span *s);
+
+/**
+ * quantize_levels() - a level method: @choose fills in the ascending table of each span
+ *
+ * @choose returns 0 or a negative errno.
+ */
+int quantize_levels(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
+	const struct quantize_options *options,
+	int (*choose)(float *levels, const struct span *s, uint32_t planes), struct error *reterr);
+
+/** levels_mirror() - ascending table of 2^planes from zero and the positive ones; zero appears twice */
+void levels_mirror(float *levels, const float *magnitudes, uint32_t planes, float scale);
