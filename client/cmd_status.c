@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bitshed status, models, monitor: what there is and what happens. */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "cmd.h"
+
+static const char *bits_text(char to[16], double bits)
+{
+	(void) snprintf(to, 16, bits > 0 ? "%.3g" : "-", bits);
+	return to;
+}
+
+static void print_table(struct bitshed_model *const *models, int n)
+{
+	int width = 5;
+
+	for (int i = 0; i < n; i++)
+		if ((int) strlen(models[i]->name) > width)
+			width = (int) strlen(models[i]->name);
+	printf("%-*s  %-8s %5s %5s %10s %10s %10s %8s  %s\n", width, "MODEL", "STATE", "BITS", "OF", "RESIDENT",
+		"LATENCY", "REQUESTS", "FAILED", "WHY");
+	for (int i = 0; i < n; i++) {
+		const struct bitshed_model *m = models[i];
+		char bits[16], most[16], size[16], latency[16];
+
+		printf("%-*s  %-8s %5s %5s %10s %10s %10" PRIu64 " %8" PRIu64 "  %s\n", width, m->name, m->state,
+			bits_text(bits, m->bits), bits_text(most, m->bits_max), size_text(size, m->resident_bytes),
+			time_text(latency, m->latency_nsec), m->requests, m->failures,
+			strcmp(m->state, "failed") == 0 ? m->state_reason : m->rule_text);
+	}
+}
+
+static void print_model_json(const struct bitshed_model *m)
+{
+	printf("{\"name\":");
+	json_string(m->name);
+	printf(",\"state\":");
+	json_string(m->state);
+	printf(",\"state_reason\":");
+	json_string(m->state_reason);
+	printf(",\"progress\":%.9g,\"bits\":%.9g,\"bits_by_hand\":%.9g,\"bits_max\":%.9g", m->progress, m->bits,
+		m->bits_by_hand, m->bits_max);
+	printf(",\"rule\":");
+	json_string(m->rule);
+	printf(",\"rule_text\":");
+	json_string(m->rule_text);
+	printf(",\"method\":");
+	json_string(m->method);
+	printf(",\"resident_bytes\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"run_nsec\":%" PRIu64
+	       ",\"latency_nsec\":%" PRIu64, m->resident_bytes, m->requests, m->failures, m->run_nsec, m->latency_nsec);
+	printf(",\"input_type\":");
+	json_string(m->input_type);
+	printf(",\"input_shape\":[%u,%u,%u],\"output_shape\":[%u,%u,%u],\"accuracy\":[", m->input_shape[0],
+		m->input_shape[1], m->input_shape[2], m->output_shape[0], m->output_shape[1], m->output_shape[2]);
+	for (size_t i = 0; i < m->n_accuracy; i++)
+		printf("%s{\"bits\":%.9g,\"top1\":%.9g,\"top5\":%.9g,\"images\":%u}", i ? "," : "", m->accuracy[i].bits,
+			m->accuracy[i].top1_percent, m->accuracy[i].top5_percent, m->accuracy[i].images);
+	printf("]}");
+}
+
+static void print_models_json(struct bitshed_model *const *models, int n)
+{
+	(void) putchar('[');
+	for (int i = 0; i < n; i++) {
+		if (i > 0)
+			(void) putchar(',');
+		print_model_json(models[i]);
+	}
+	(void) putchar(']');
+}
+
+int cmd_models(struct command *c)
+{
+	struct bitshed_model **models;
+	struct bitshed_error e = {};
+	int n = bitshed_list_models(c->bus, &models, &e);
+
+	if (n < 0)
+		return complain(c, n, &e, NULL);
+	if (c->json) {
+		print_models_json(models, n);
+		(void) putchar('\n');
+	} else if (n > 0) {
+		print_table(models, n);
+	} else {
+		printf("No model is loaded.\n");
+	}
+	bitshed_models_free(models);
+	return 0;
+}
+
+static void print_status(const struct bitshed_daemon *d, struct bitshed_model *const *models, int n_models,
+	struct bitshed_device *const *devices, int n_devices)
+{
+	uint64_t resident = 0;
+	char size[16];
+
+	for (int i = 0; i < n_models; i++)
+		resident += models[i]->resident_bytes;
+	printf("bitshedd  %s\nprofile   %s\nsessions  %u\nresident  %s of planes in %d model%s\n", d->version, d->profile,
+		d->n_sessions, size_text(size, resident), n_models, n_models == 1 ? "" : "s");
+	for (int i = 0; i < n_devices; i++)
+		printf("device    %s, %u thread%s, %u waiting\n", devices[i]->name, devices[i]->threads,
+			devices[i]->threads == 1 ? "" : "s", devices[i]->queue_length);
+	if (n_models > 0) {
+		(void) putchar('\n');
+		print_table(models, n_models);
+	}
+}
+
+static void print_status_json(const struct bitshed_daemon *d, struct bitshed_model *const *models, int n_models,
+	struct bitshed_device *const *devices, int n_devices)
+{
+	printf("{\"version\":");
+	json_string(d->version);
+	printf(",\"profile\":");
+	json_string(d->profile);
+	printf(",\"sessions\":%u,\"devices\":[", d->n_sessions);
+	for (int i = 0; i < n_devices; i++) {
+		printf("%s{\"name\":", i ? "," : "");
+		json_string(devices[i]->name);
+		printf(",\"kind\":");
+		json_string(devices[i]->kind);
+		printf(",\"threads\":%u,\"queue_length\":%u}", devices[i]->threads, devices[i]->queue_length);
+	}
+	printf("],\"models\":");
+	print_models_json(models, n_models);
+	printf("}\n");
+}
+
+int cmd_status(struct command *c)
+{
+	struct bitshed_daemon *d = NULL;
+	struct bitshed_model **models = NULL;
+	struct bitshed_device **devices = NULL;
+	struct bitshed_error e = {};
+	int n_models = 0, n_devices = 0, r = bitshed_get_daemon(c->bus, &d, &e);
+
+	if (r >= 0)
+		r = n_models = bitshed_list_models(c->bus, &models, &e);
+	if (r >= 0)
+		r = n_devices = bitshed_list_devices(c->bus, &devices, &e);
+	if (r >= 0)
+		(c->json ? print_status_json : print_status)(d, models, n_models, devices, n_devices);
+	bitshed_daemon_free(d);
+	bitshed_models_free(models);
+	bitshed_devices_free(devices);
+	return r < 0 ? complain(c, r, &e, NULL) : 0;
+}
+
+static const char *const event_names[] = {
+	[BITSHED_EVENT_ADDED] = "added",
+	[BITSHED_EVENT_REMOVED] = "removed",
+	[BITSHED_EVENT_CHANGED] = "changed",
+	[BITSHED_EVENT_STARTED] = "started",
+	[BITSHED_EVENT_STOPPED] = "stopped",
+};
+
+static void print_event(const struct bitshed_event *e, void *userdata)
+{
+	const struct command *c = userdata;
+	struct timespec now;
+	struct tm local;
+	char clock[16];
+
+	(void) clock_gettime(CLOCK_REALTIME, &now);
+	if (c->json) {
+		printf("{\"time\":%lld.%03ld,\"event\":\"%s\",\"kind\":\"%s\",\"name\":", (long long) now.tv_sec,
+			now.tv_nsec / 1000000, event_names[e->type], e->kind);
+		json_string(e->name);
+		if (e->property) {
+			printf(",\"property\":");
+			json_string(e->property);
+			printf(",\"value\":");
+			json_string(e->value);
+		}
+		printf("}\n");
+	} else {
+		(void) localtime_r(&now.tv_sec, &local);
+		(void) strftime(clock, sizeof clock, "%H:%M:%S", &local);
+		printf("%s.%03ld %s%s%s", clock, now.tv_nsec / 1000000, e->kind, e->name[0] ? " " : "", e->name);
+		if (e->property)
+			printf(" %s: %s\n", e->property, e->value);
+		else
+			printf(" %s\n", event_names[e->type]);
+	}
+	(void) fflush(stdout);
+}
+
+int cmd_monitor(struct command *c)
+{
+	struct bitshed_error e = {};
+	int r = bitshed_monitor(c->bus, print_event, c, &e);
+
+	/* Ends with a signal, or when the reader of standard output has gone. */
+	while (r >= 0 && !ferror(stdout))
+		r = bitshed_process(c->bus, -1, &e);
+	return r < 0 ? complain(c, r, &e, NULL) : 0;
+}
