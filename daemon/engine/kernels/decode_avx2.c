@@ -184,12 +184,17 @@ static inline void store(const struct tile *t, uint32_t n, uint32_t half, __m256
 {
 	int32_t *to = t->acc + (size_t) n * t->acc_stride + half * HALF_ROWS;
 	uint32_t rows = t->rows > half * HALF_ROWS ? t->rows - half * HALF_ROWS : 0;
-	__m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t) rows),
-		_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+	_Alignas(32) int32_t part[HALF_ROWS];
 
-	if (t->add)
-		sum = _mm256_add_epi32(sum, _mm256_maskload_epi32(to, mask));
-	_mm256_maskstore_epi32(to, mask, sum);
+	if (rows >= HALF_ROWS) {
+		if (t->add)
+			sum = _mm256_add_epi32(sum, _mm256_loadu_si256((const __m256i *) to));
+		_mm256_storeu_si256((__m256i *) to, sum);
+		return;
+	}
+	_mm256_store_si256((__m256i *) part, sum);
+	for (uint32_t r = 0; r < rows; r++)
+		to[r] = t->add ? to[r] + part[r] : part[r];
 }
 
 static inline __m256i broadcast(const int16_t *pair)
