@@ -16,7 +16,7 @@ import sys
 MAY = {
     "daemon/base": (["base/"], ["systemd/", "yaml.h", "CL/", "protobuf-c"]),
     "daemon/engine/kernels": (["base/", "engine/kernels/", "engine/bits.h"],
-                              ["pthread.h", "stdio.h", "systemd/", "yaml.h", "CL/", "protobuf-c"]),
+                              ["pthread.h", "systemd/", "yaml.h", "CL/", "protobuf-c"]),
     "daemon/engine": (["base/", "engine/"], ["systemd/", "yaml.h", "CL/", "protobuf-c"]),
     "daemon/worker": (["base/", "engine/", "worker/", "kernels_cl/"], ["systemd/", "yaml.h", "protobuf-c"]),
     "daemon/convert": (["base/", "engine/", "convert/"], ["systemd/", "yaml.h", "CL/"]),
