@@ -164,7 +164,7 @@ void step_convolution(const struct run *r)
 	uint64_t work = p.columns * r->step->matrix.rows * r->step->matrix.words * BITS_PER_WORD /
 			MACS_PER_NSEC;
 
-	cut(&p, work < RUN_WORK_MIN ? 1 : threads_count(r->threads));
+	cut(&p, threads_count(run_threads(r, work)));
 	run_tasks(r, product_task, &p,
 		(p.columns + p.tile - 1) / p.tile * r->op->groups * p.n_row_tasks, work);
 }

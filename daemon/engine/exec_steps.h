@@ -55,16 +55,16 @@ static inline uint8_t *run_scratch(const struct run *r, uint32_t thread)
 	return r->scratch + thread * r->scratch_bytes;
 }
 
-/**
- * run_tasks() - spread tasks over the threads, unless waking them costs more than it saves
- * @work: about how many nanoseconds one thread takes for all of them
- */
-#define RUN_WORK_MIN 10000
+/** run_threads() - who shall share @work, about how many nanoseconds one thread takes for it */
+static inline struct threads *run_threads(const struct run *r, uint64_t work)
+{
+	return work < r->plan->work_min ? NULL : r->threads;
+}
 
 static inline void run_tasks(const struct run *r, threads_fn *fn, void *userdata, uint64_t n_tasks,
 	uint64_t work)
 {
-	threads_run(work < RUN_WORK_MIN ? NULL : r->threads, fn, userdata, (uint32_t) n_tasks);
+	threads_run(run_threads(r, work), fn, userdata, (uint32_t) n_tasks);
 }
 
 /**

@@ -16,6 +16,8 @@
 #define BLOCK_ROWS_MIN 16
 #define REPEAT_VALUES 256 /* requantize about so many values per call */
 
+#define WORK_MIN 10000
+
 #define LINES_BYTES (64 * 1024)
 #define DEPTHWISE_CHANNELS 64
 
@@ -257,6 +259,7 @@ int plan_new(struct plan **ret, struct model *model, uint32_t cpu, struct error 
 		return -ENOMEM;
 	atomic_init(&p->refs, 1);
 	p->model = model_ref(model);
+	p->work_min = WORK_MIN;
 	r = pick_kernels(p, cpu, reterr);
 	if (r < 0)
 		return r;

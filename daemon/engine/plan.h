@@ -38,6 +38,7 @@ struct step {
 /**
  * @kernels: for ops that need no matrix, by KERNEL_*
  * @value_offset: [n_values], into the workspace's arena; multiples of 64
+ * @work_min: steps of fewer nanoseconds, roughly, stay on one thread; waking others would cost more
  * @input_pixels_bytes: 0 when the network does not take pixels
  */
 struct plan {
@@ -48,6 +49,7 @@ struct plan {
 	uint32_t n_steps;
 	size_t *value_offset;
 	size_t arena_bytes, scratch_bytes;
+	uint64_t work_min;
 	size_t input_pixels_bytes, input_floats_bytes, output_bytes;
 };
 

@@ -140,7 +140,7 @@ static size_t find_gap(const struct layout *l, const struct block *b)
 static int place(struct layout *l, struct block *b, size_t *arena_bytes)
 {
 	size_t end;
-	uint32_t i = l->n_placed++;
+	uint32_t i = l->n_placed;
 
 	b->offset = find_gap(l, b);
 	if (!bytes_add(&end, b->offset, b->bytes))
@@ -149,6 +149,7 @@ static int place(struct layout *l, struct block *b, size_t *arena_bytes)
 	for (; i > 0 && l->placed[i - 1]->offset > b->offset; i--)
 		l->placed[i] = l->placed[i - 1];
 	l->placed[i] = b;
+	l->n_placed++;
 	return 0;
 }
 
