@@ -180,23 +180,6 @@ struct tile {
 	bool add;
 };
 
-static inline void store(const struct tile *t, uint32_t n, uint32_t half, __m256i sum)
-{
-	int32_t *to = t->acc + (size_t) n * t->acc_stride + half * HALF_ROWS;
-	uint32_t rows = t->rows > half * HALF_ROWS ? t->rows - half * HALF_ROWS : 0;
-	_Alignas(32) int32_t part[HALF_ROWS];
-
-	if (rows >= HALF_ROWS) {
-		if (t->add)
-			sum = _mm256_add_epi32(sum, _mm256_loadu_si256((const __m256i *) to));
-		_mm256_storeu_si256((__m256i *) to, sum);
-		return;
-	}
-	_mm256_store_si256((__m256i *) part, sum);
-	for (uint32_t r = 0; r < rows; r++)
-		to[r] = t->add ? to[r] + part[r] : part[r];
-}
-
 static inline __m256i broadcast(const int16_t *pair)
 {
 	int32_t v;
@@ -216,10 +199,12 @@ static inline __m256i broadcast(const int16_t *pair)
 		a##n = _mm256_add_epi32(a##n, _mm256_madd_epi16(q, wa));                           \
 		b##n = _mm256_add_epi32(b##n, _mm256_madd_epi16(q, wb));                           \
 	}
-#define STORE(n) store(t, n, 0, a##n); store(t, n, 1, b##n);
+#define STORE(n)                                                                                    \
+	_mm256_store_si256((__m256i *) sums[n], a##n);                                             \
+	_mm256_store_si256((__m256i *) sums[n] + 1, b##n);
 
 #define DEFINE_MULTIPLY(count)                                                                     \
-	static void multiply_##count(const struct tile *t)                                         \
+	static void multiply_##count(const struct tile *t, int32_t (*sums)[BLOCK_ROWS])             \
 	{                                                                                          \
 		const int16_t *values = t->scratch->values[t->column];                             \
                                                                                                    \
@@ -236,12 +221,31 @@ static inline __m256i broadcast(const int16_t *pair)
 DEFINE_MULTIPLY(1)
 DEFINE_MULTIPLY(6)
 
+/* Only rows that exist leave the tile. */
+static void put_sums(const struct tile *t, uint32_t count, int32_t (*sums)[BLOCK_ROWS])
+{
+	uint32_t rows = t->rows < BLOCK_ROWS ? t->rows : BLOCK_ROWS;
+
+	for (uint32_t n = 0; n < count; n++) {
+		int32_t *to = t->acc + (size_t) n * t->acc_stride;
+
+		if (!t->add)
+			memcpy(to, sums[n], rows * sizeof *to);
+		else
+			for (uint32_t r = 0; r < rows; r++)
+				to[r] += sums[n][r];
+	}
+}
+
 static void multiply_columns(struct tile t, uint32_t count)
 {
+	_Alignas(32) int32_t sums[6][BLOCK_ROWS];
+
 	while (count) {
 		uint32_t n = count >= 6 ? 6 : 1;
 
-		(n == 6 ? multiply_6 : multiply_1)(&t);
+		(n == 6 ? multiply_6 : multiply_1)(&t, sums);
+		put_sums(&t, n, sums);
 		t.column += n;
 		t.acc += (size_t) n * t.acc_stride;
 		count -= n;
