@@ -90,3 +90,32 @@ static inline int8x16_t arm_row_weights(const struct arm_row *d, uint32_t word, 
 	}
 	return sum;
 }
+
+#define ARM_BLOCK_ROWS 8
+
+/*
+ * struct arm_tile - what one call of a multiply function works on
+ * @q, @stride: first column, bytes between columns
+ * @add: add to acc instead of storing: not the first block of columns
+ */
+struct arm_tile {
+	const void *scratch;
+	const uint8_t *q;
+	size_t stride;
+	uint32_t values, rows;
+	int32_t *acc;
+	uint32_t acc_stride;
+	bool add;
+};
+
+/* Only rows that exist leave the tile. */
+static inline void arm_put_sums(const struct arm_tile *t, uint32_t count,
+	int32_t (*sums)[ARM_BLOCK_ROWS])
+{
+	for (uint32_t n = 0; n < count; n++) {
+		int32_t *to = t->acc + (size_t) n * t->acc_stride;
+
+		for (uint32_t r = 0; r < t->rows; r++)
+			to[r] = t->add ? to[r] + sums[n][r] : sums[n][r];
+	}
+}

@@ -14,7 +14,7 @@
 
 #include "engine/kernels/decode_arm.h"
 
-#define BLOCK_ROWS 8
+#define BLOCK_ROWS ARM_BLOCK_ROWS
 #define BLOCK_WORDS 16
 
 struct decode_scratch {
@@ -70,31 +70,6 @@ static void decode_block(const struct kernel_matrix *w, uint32_t row, uint32_t f
 		s->correction[r] = 128 * vaddvq_s32(sum[r]);
 }
 
-/*
- * struct tile - what one call of a multiply function works on
- * @q, @stride: first column, bytes between columns
- * @add: add to acc instead of storing: not the first block of columns
- */
-struct tile {
-	const struct decode_scratch *scratch;
-	const uint8_t *q;
-	size_t stride;
-	uint32_t values, rows;
-	int32_t *acc;
-	uint32_t acc_stride;
-	bool add;
-};
-
-static inline void store(const struct tile *t, uint32_t n, int32x4_t low, int32x4_t high)
-{
-	int32_t *to = t->acc + (size_t) n * t->acc_stride, sum[BLOCK_ROWS];
-
-	vst1q_s32(sum, vaddq_s32(low, vld1q_s32(t->scratch->correction)));
-	vst1q_s32(sum + 4, vaddq_s32(high, vld1q_s32(t->scratch->correction + 4)));
-	for (uint32_t r = 0; r < t->rows; r++)
-		to[r] = t->add ? to[r] + sum[r] : sum[r];
-}
-
 /* Compilers keep sums in registers only when each has a name. */
 #define EACH_1(f) f(0)
 #define EACH_8(f) f(0) f(1) f(2) f(3) f(4) f(5) f(6) f(7)
@@ -112,16 +87,20 @@ static inline void store(const struct tile *t, uint32_t n, int32x4_t low, int32x
 #define STEP_3(n) STEP(n, 3)
 #define STEP_ALL(count, lane)                                                                      \
 	{                                                                                          \
-		int8x16_t wa = vld1q_s8(t->scratch->weights[i / 4 + (lane)][0]);                   \
-		int8x16_t wb = vld1q_s8(t->scratch->weights[i / 4 + (lane)][4]);                   \
+		int8x16_t wa = vld1q_s8(s->weights[i / 4 + (lane)][0]);                   \
+		int8x16_t wb = vld1q_s8(s->weights[i / 4 + (lane)][4]);                   \
                                                                                                    \
 		EACH_##count(STEP_##lane)                                                          \
 	}
-#define STORE(n) store(t, n, a##n, b##n);
+#define STORE(n)                                                                                    \
+	vst1q_s32(sums[n], vaddq_s32(a##n, vld1q_s32(s->correction)));                             \
+	vst1q_s32(sums[n] + 4, vaddq_s32(b##n, vld1q_s32(s->correction + 4)));
 
 #define DEFINE_MULTIPLY(count)                                                                     \
-	static void multiply_##count(const struct tile *t)                                         \
+	static void multiply_##count(const struct arm_tile *t, int32_t (*sums)[BLOCK_ROWS])         \
 	{                                                                                          \
+		const struct decode_scratch *s = t->scratch;                                       \
+                                                                                                   \
 		EACH_##count(DECLARE)                                                              \
 		for (size_t i = 0; i < t->values; i += 16) {                                       \
 			EACH_##count(LOAD)                                                         \
@@ -136,12 +115,15 @@ static inline void store(const struct tile *t, uint32_t n, int32x4_t low, int32x
 DEFINE_MULTIPLY(1)
 DEFINE_MULTIPLY(8)
 
-static void multiply_columns(struct tile t, uint32_t count)
+static void multiply_columns(struct arm_tile t, uint32_t count)
 {
+	int32_t sums[8][BLOCK_ROWS];
+
 	while (count) {
 		uint32_t n = count >= 8 ? 8 : 1;
 
-		(n == 8 ? multiply_8 : multiply_1)(&t);
+		(n == 8 ? multiply_8 : multiply_1)(&t, sums);
+		arm_put_sums(&t, n, sums);
 		t.q += n * t.stride;
 		t.acc += (size_t) n * t.acc_stride;
 		count -= n;
@@ -155,7 +137,7 @@ void decode_dotprod(const struct kernel_matrix *w, const struct kernel_columns *
 		uint32_t words = w->words - first < BLOCK_WORDS ? w->words - first : BLOCK_WORDS;
 
 		for (uint32_t row = 0; row < w->rows; row += BLOCK_ROWS) {
-			struct tile t = {
+			struct arm_tile t = {
 				.scratch = scratch,
 				.q = x->u8 + (size_t) first * 64,
 				.stride = (size_t) w->words * 64,

@@ -13,7 +13,7 @@
 
 #include "engine/kernels/decode_arm.h"
 
-#define BLOCK_ROWS 8
+#define BLOCK_ROWS ARM_BLOCK_ROWS
 #define BLOCK_WORDS 8
 
 struct decode_scratch {
@@ -75,31 +75,6 @@ static void decode_block(const struct kernel_matrix *w, uint32_t row, uint32_t f
 	}
 }
 
-/*
- * struct tile - what one call of a multiply function works on
- * @q, @stride: first column, bytes between columns
- * @add: add to acc instead of storing: not the first block of columns
- */
-struct tile {
-	const struct decode_scratch *scratch;
-	const uint8_t *q;
-	size_t stride;
-	uint32_t values, rows;
-	int32_t *acc;
-	uint32_t acc_stride;
-	bool add;
-};
-
-static inline void store(const struct tile *t, uint32_t n, int32x4_t low, int32x4_t high)
-{
-	int32_t *to = t->acc + (size_t) n * t->acc_stride, sum[BLOCK_ROWS];
-
-	vst1q_s32(sum, low);
-	vst1q_s32(sum + 4, high);
-	for (uint32_t r = 0; r < t->rows; r++)
-		to[r] = t->add ? to[r] + sum[r] : sum[r];
-}
-
 /* Compilers keep sums in registers only when each has a name. */
 #define EACH_1(f) f(0)
 #define EACH_6(f) f(0) f(1) f(2) f(3) f(4) f(5)
@@ -120,15 +95,19 @@ static inline void store(const struct tile *t, uint32_t n, int32x4_t low, int32x
 #define STEP_7(n) STEP(n, 7)
 #define STEP_ALL(count, lane)                                                                      \
 	{                                                                                          \
-		int16x8_t w = vld1q_s16(t->scratch->weights[i + (lane)]);                          \
+		int16x8_t w = vld1q_s16(s->weights[i + (lane)]);                          \
                                                                                                    \
 		EACH_##count(STEP_##lane)                                                          \
 	}
-#define STORE(n) store(t, n, a##n, b##n);
+#define STORE(n)                                                                                    \
+	vst1q_s32(sums[n], a##n);                                                                  \
+	vst1q_s32(sums[n] + 4, b##n);
 
 #define DEFINE_MULTIPLY(count)                                                                     \
-	static void multiply_##count(const struct tile *t)                                         \
+	static void multiply_##count(const struct arm_tile *t, int32_t (*sums)[BLOCK_ROWS])         \
 	{                                                                                          \
+		const struct decode_scratch *s = t->scratch;                                       \
+                                                                                                   \
 		EACH_##count(DECLARE)                                                              \
 		for (size_t i = 0; i < t->values; i += 8) {                                        \
 			EACH_##count(LOAD)                                                         \
@@ -147,12 +126,15 @@ static inline void store(const struct tile *t, uint32_t n, int32x4_t low, int32x
 DEFINE_MULTIPLY(1)
 DEFINE_MULTIPLY(6)
 
-static void multiply_columns(struct tile t, uint32_t count)
+static void multiply_columns(struct arm_tile t, uint32_t count)
 {
+	int32_t sums[6][BLOCK_ROWS];
+
 	while (count) {
 		uint32_t n = count >= 6 ? 6 : 1;
 
-		(n == 6 ? multiply_6 : multiply_1)(&t);
+		(n == 6 ? multiply_6 : multiply_1)(&t, sums);
+		arm_put_sums(&t, n, sums);
 		t.q += n * t.stride;
 		t.acc += (size_t) n * t.acc_stride;
 		count -= n;
@@ -166,7 +148,7 @@ void decode_neon(const struct kernel_matrix *w, const struct kernel_columns *x, 
 		uint32_t words = w->words - first < BLOCK_WORDS ? w->words - first : BLOCK_WORDS;
 
 		for (uint32_t row = 0; row < w->rows; row += BLOCK_ROWS) {
-			struct tile t = {
+			struct arm_tile t = {
 				.scratch = scratch,
 				.q = x->u8 + (size_t) first * 64,
 				.stride = (size_t) w->words * 64,
