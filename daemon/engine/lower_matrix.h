@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lowering of one matrix: from real scales of all planes to integer scales of some. */
+#pragma once
+
+#include "engine/model.h"
+
+/**
+ * struct lower_matrix - one matrix, what is known of it, and where its numbers go
+ * @planes: [matrix->planes]; beyond @kept looked at only when @kept is less than all
+ * @kept: planes of the width
+ * @scale_in, @zero_in: of the input of its op
+ * @scale_out: of the output, 1 for f32
+ * @alpha, @offset, @level, @gain, @bias: to fill, see struct layer
+ */
+struct lower_matrix {
+	const struct matrix *matrix;
+	const uint64_t *planes[BITS_PLANES_MAX];
+	uint32_t kept;
+	double scale_in, scale_out, zero_in;
+	int8_t *alpha, *offset, *level;
+	float *gain, *bias;
+};
+
+/** lower_matrix_run() - Return: 0; -ENOMEM; -EBADMSG when a gain or bias is not finite */
+int lower_matrix_run(const struct lower_matrix *l, struct error *reterr);
