@@ -179,6 +179,23 @@ void fit_solve(struct fit *f)
 	solve_prefixes(s, count, moment);
 }
 
+double fit_scales(double *alpha, const float *weights, const uint8_t *codes, uint32_t n, uint32_t planes)
+{
+	double count[FIT_CODES_MAX] = {0}, moment[FIT_CODES_MAX] = {0};
+	struct fit_state s = {.planes = planes};
+
+	for (uint32_t t = 0; t < n; t++) {
+		s.error[0] += (double) weights[t] * weights[t];
+		moment[codes[t]] += weights[t];
+		count[codes[t]]++;
+	}
+	transform_signs(count, 1u << planes);
+	transform_signs(moment, 1u << planes);
+	solve_prefixes(&s, count, moment);
+	memcpy(alpha, s.alpha[planes], planes * sizeof *alpha);
+	return s.error[planes];
+}
+
 /* What the codes of @planes planes mean with @alpha. */
 static void make_values(double *values, const double *alpha, uint32_t planes)
 {

@@ -61,5 +61,13 @@ void fit_joint(struct fit *f, const double *lambda, uint32_t rounds);
 /** fit_alternate() - @planes planes: best of a greedy and a uniform start, then alternate (methods C2) */
 void fit_alternate(struct fit *f, uint32_t planes, uint32_t rounds);
 
+/**
+ * fit_scales() - least-squares scales for codes that are given
+ * @codes: [n], of @planes planes
+ *
+ * Return: the squared error. Any thread.
+ */
+double fit_scales(double *alpha, const float *weights, const uint8_t *codes, uint32_t n, uint32_t planes);
+
 /** fit_store() - the scales of all planes, made >= 0, and the code of each weight in its original place */
 void fit_store(struct fit *f, float *alpha, uint8_t *codes);
