@@ -14,7 +14,7 @@ struct constant *constant_free(struct constant *c)
 	return NULL;
 }
 
-int shape_elements(struct import *im, const struct onnx_shape *s, size_t *ret)
+int dims_elements(struct import *im, const struct onnx_shape *s, size_t *ret)
 {
 	size_t elements = 1;
 
@@ -31,7 +31,7 @@ int constant_new(struct import *im, const struct onnx_shape *s, bool is_float, s
 	size_t elements = 0, bytes;
 	int r;
 
-	r = shape_elements(im, s, &elements);
+	r = dims_elements(im, s, &elements);
 	if (r < 0)
 		return r;
 	if (!bytes_mul(&bytes, elements, is_float ? sizeof(float) : sizeof(int64_t)) ||
@@ -235,7 +235,7 @@ int constant_from_tensor(struct import *im, const Onnx__TensorProto *t, struct c
 	r = tensor_shape(im, t, &shape);
 	if (r < 0)
 		return r;
-	r = shape_elements(im, &shape, &elements);
+	r = dims_elements(im, &shape, &elements);
 	if (r < 0)
 		return r;
 	/* Before the allocation: what a file claims must be in it. */

@@ -21,7 +21,7 @@ static int missing_input(struct import *im, size_t i)
 static int generated_check(struct import *im, const struct onnx_shape *s)
 {
 	size_t elements;
-	int r = shape_elements(im, s, &elements);
+	int r = dims_elements(im, s, &elements);
 
 	if (r < 0)
 		return r;
@@ -134,7 +134,7 @@ int fold_size(struct import *im)
 
 	if (!v)
 		return missing_input(im, 0);
-	r = shape_elements(im, &v->shape, &elements);
+	r = dims_elements(im, &v->shape, &elements);
 	return r < 0 ? r : fold_scalar(im, (int64_t) elements);
 }
 

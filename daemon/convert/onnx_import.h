@@ -109,7 +109,7 @@ int ints_of(struct import *im, const char *name, size_t i, int64_t opset, const 
 int axis_of(struct import *im, int64_t axis, uint32_t n, uint32_t *ret);
 
 /* onnx_constant.c */
-int shape_elements(struct import *im, const struct onnx_shape *s, size_t *ret);
+int dims_elements(struct import *im, const struct onnx_shape *s, size_t *ret);
 int constant_new(struct import *im, const struct onnx_shape *s, bool is_float, struct constant **ret);
 int constant_from_tensor(struct import *im, const Onnx__TensorProto *t, struct constant **ret);
 /** constant_floats() - a copy for a node of the net, integers converted */

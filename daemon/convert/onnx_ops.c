@@ -211,7 +211,7 @@ static int emit_affine(struct import *im, const struct onnx_value *v, const stru
 	size_t n;
 	int r;
 
-	r = shape_elements(im, &v->shape, &flat.dims[0]);
+	r = dims_elements(im, &v->shape, &flat.dims[0]);
 	if (r < 0)
 		return r;
 	n = c->elements == 1 ? 1 : channel ? v->shape.dims[net_lead(&v->shape)] : flat.dims[0];
@@ -410,7 +410,7 @@ static int op_mat_mul(struct import *im)
 	column = a->constant;
 	x = column ? b : a;
 	w = column ? a : b;
-	r = shape_elements(im, &x->shape, &elements);
+	r = dims_elements(im, &x->shape, &elements);
 	if (r < 0)
 		return r;
 	if (w->shape.n != 2 || !x->shape.n || (column && x->shape.n > 2))

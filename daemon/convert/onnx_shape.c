@@ -24,7 +24,7 @@ static int infer_dim(struct import *im, size_t elements, struct onnx_shape *out,
 
 	if (hole >= 0)
 		out->dims[hole] = 1;
-	r = shape_elements(im, out, &known);
+	r = dims_elements(im, out, &known);
 	if (r < 0)
 		return r;
 	if (hole >= 0 && known && elements % known == 0) {
@@ -60,7 +60,7 @@ int shape_reshape(struct import *im, const struct onnx_shape *in, struct onnx_sh
 			hole = (int) i;
 		out->dims[i] = dims[i] == 0 && !allow_zero ? in->dims[i] : (size_t) dims[i];
 	}
-	r = shape_elements(im, in, &elements);
+	r = dims_elements(im, in, &elements);
 	return r < 0 ? r : infer_dim(im, elements, out, hole);
 }
 
