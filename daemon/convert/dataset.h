@@ -15,6 +15,7 @@ struct dataset;
 
 /**
  * struct preprocess - x = (pixel * scale - mean[c]) / std[c], then channel order
+ * @mean, @std: of the picture's channels, red first, whatever order the network wants
  */
 struct preprocess {
 	float scale, mean[4], std[4];

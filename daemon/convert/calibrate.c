@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Statistics of an fp32 net's values over samples, and the ranges that follow from them. */
+#include "convert/calibrate.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+/* Samples are dealt to lanes, and lanes are added up in their order: sums of floats do not depend on how
+ * many threads there are. */
+#define LANES 8
+
+struct lane {
+	struct value_statistics *values;
+	struct reference *reference;
+	uint8_t *pixels;
+	float *input;
+	int r;
+};
+
+struct run {
+	const struct net *net;
+	struct samples *samples;
+	uint32_t n, done;
+	struct lane lanes[LANES];
+	const struct progress *progress;
+};
+
+static void statistics_free(struct value_statistics *v, uint32_t n)
+{
+	for (uint32_t i = 0; v && i < n; i++) {
+		free(v[i].bins);
+		free(v[i].sum);
+		free(v[i].square);
+	}
+	free(v);
+}
+
+struct calibration *calibration_free(struct calibration *c)
+{
+	if (!c)
+		return NULL;
+	if (c->net)
+		statistics_free(c->values, c->net->n_values);
+	free(c);
+	return NULL;
+}
+
+static struct value_statistics *statistics_new(const struct net *net, bool bins)
+{
+	struct value_statistics *v = calloc(net->n_values, sizeof *v);
+
+	for (uint32_t i = 0; v && i < net->n_values; i++) {
+		const struct net_shape *s = &net->values[i].shape;
+
+		v[i].channels = s->n == 3 ? s->dims[0] : (uint32_t) net_elements(s);
+		v[i].sum = calloc(v[i].channels, sizeof *v[i].sum);
+		v[i].square = calloc(v[i].channels, sizeof *v[i].square);
+		v[i].bins = bins ? calloc(CALIBRATE_BINS, sizeof *v[i].bins) : NULL;
+		v[i].limit = 0x1p-20f;
+		v[i].low = INFINITY;
+		v[i].high = -INFINITY;
+		if (!v[i].sum || !v[i].square || (bins && !v[i].bins)) {
+			statistics_free(v, net->n_values);
+			return NULL;
+		}
+	}
+	return v;
+}
+
+int calibration_new(struct calibration **ret, const struct net *net, bool bins)
+{
+	_cleanup_(calibration_freep) struct calibration *c = calloc(1, sizeof *c);
+
+	if (!c)
+		return -ENOMEM;
+	c->net = net;
+	c->values = statistics_new(net, bins);
+	if (!c->values)
+		return -ENOMEM;
+	*ret = take_ptr(c);
+	return 0;
+}
+
+/* Twice the range in the same bins: two neighbours become one. */
+static void widen(struct value_statistics *v)
+{
+	const int half = CALIBRATE_BINS / 2;
+	uint64_t wide[CALIBRATE_BINS] = {0};
+
+	for (int i = 0; i < CALIBRATE_BINS; i++)
+		wide[half + ((i - half) >> 1)] += v->bins[i];
+	memcpy(v->bins, wide, sizeof wide);
+	v->limit *= 2;
+}
+
+static void count_values(struct value_statistics *v, const float *x, size_t n)
+{
+	float low = v->low, high = v->high, factor;
+
+	for (size_t i = 0; i < n; i++) {
+		low = x[i] < low ? x[i] : low;
+		high = x[i] > high ? x[i] : high;
+	}
+	v->low = low;
+	v->high = high;
+	while (fmaxf(-low, high) >= v->limit && v->limit < 0x1p100f)
+		widen(v);
+	factor = CALIBRATE_BINS / 2 / v->limit;
+	for (size_t i = 0; i < n; i++) {
+		float at = x[i] * factor + CALIBRATE_BINS / 2;
+
+		v->bins[at >= 0 && at < CALIBRATE_BINS ? (int) at : 0]++;
+	}
+}
+
+static void count_channels(struct value_statistics *v, const float *x, size_t n)
+{
+	size_t pixels = n / v->channels;
+
+	for (uint32_t c = 0; c < v->channels; c++) {
+		double sum = 0, square = 0;
+
+		for (size_t i = 0; i < pixels; i++) {
+			double y = x[c * pixels + i];
+
+			sum += y;
+			square += y * y;
+		}
+		v->sum[c] += sum;
+		v->square[c] += square;
+	}
+	v->count += pixels;
+}
+
+static int lane_open(struct run *run, struct lane *l)
+{
+	size_t n = samples_elements(run->samples);
+	int r = reference_new(&l->reference, run->net);
+
+	if (r < 0)
+		return r;
+	l->values = statistics_new(run->net, true);
+	l->pixels = malloc(n);
+	l->input = malloc(n * sizeof *l->input);
+	return l->values && l->pixels && l->input ? 0 : -ENOMEM;
+}
+
+static void lane_run(void *userdata, uint32_t task, uint32_t thread)
+{
+	struct run *run = userdata;
+	struct lane *l = &run->lanes[task];
+	uint32_t total = dataset_count(run->samples->data);
+
+	l->r = lane_open(run, l);
+	for (uint32_t i = task; l->r >= 0 && i < run->n; i += LANES) {
+		l->r = samples_chw(run->samples, (uint32_t) ((uint64_t) i * total / run->n), l->pixels,
+			l->input);
+		if (l->r < 0)
+			break;
+		reference_run(l->reference, l->input);
+		for (uint32_t v = 0; v < run->net->n_values; v++) {
+			const float *x = reference_value(l->reference, v);
+			size_t n = net_elements(&run->net->values[v].shape);
+
+			count_values(&l->values[v], x, n);
+			count_channels(&l->values[v], x, n);
+		}
+		progress_step(run->progress, "calibrating",
+			__atomic_add_fetch(&run->done, 1, __ATOMIC_RELAXED), run->n);
+	}
+	/* The interpreter holds every value of the net: not longer than needed. */
+	l->reference = reference_free(l->reference);
+}
+
+static void add_lane(struct value_statistics *to, struct value_statistics *from)
+{
+	while (to->limit < from->limit)
+		widen(to);
+	while (from->limit < to->limit)
+		widen(from);
+	for (int i = 0; i < CALIBRATE_BINS; i++)
+		to->bins[i] += from->bins[i];
+	for (uint32_t c = 0; c < to->channels; c++) {
+		to->sum[c] += from->sum[c];
+		to->square[c] += from->square[c];
+	}
+	to->low = fminf(to->low, from->low);
+	to->high = fmaxf(to->high, from->high);
+	to->count += from->count;
+}
+
+static void run_done(struct run *run)
+{
+	for (uint32_t i = 0; i < LANES; i++) {
+		statistics_free(run->lanes[i].values, run->net->n_values);
+		free(run->lanes[i].pixels);
+		free(run->lanes[i].input);
+	}
+}
+
+int calibrate_samples(struct calibration **ret, const struct net *net, struct samples *samples,
+	uint32_t limit, struct threads *threads, const struct progress *progress,
+	struct error *reterr)
+{
+	_cleanup_(calibration_freep) struct calibration *c = NULL;
+	_cleanup_(run_done) struct run run = {.net = net, .samples = samples, .progress = progress};
+	int r;
+
+	run.n = MIN_OF(limit, dataset_count(samples->data));
+	if (run.n == 0)
+		return error_set(reterr, -EINVAL, "the calibration data are empty");
+	r = calibration_new(&c, net, true);
+	if (r < 0)
+		return r;
+	c->samples = run.n;
+	threads_run(threads, lane_run, &run, LANES);
+	for (uint32_t i = 0; i < LANES; i++) {
+		if (run.lanes[i].r < 0)
+			return error_set(reterr, run.lanes[i].r, "the calibration data cannot be read");
+		for (uint32_t v = 0; v < net->n_values; v++)
+			add_lane(&c->values[v], &run.lanes[i].values[v]);
+	}
+	*ret = take_ptr(c);
+	return 0;
+}
+
+/* Mean square error of rounding to 2^bits levels of [low, high], clipped, over the histogram. */
+static double clip_error(const struct value_statistics *v, double low, double high, uint32_t bits)
+{
+	double width = 2.0 * v->limit / CALIBRATE_BINS, error = 0;
+	double step = (high - low) / ((1u << bits) - 1);
+
+	for (int i = 0; i < CALIBRATE_BINS; i++) {
+		double x = (i + 0.5) * width - v->limit, d;
+
+		if (!v->bins[i])
+			continue;
+		d = x < low ? low - x : x > high ? x - high : 0;
+		error += (double) v->bins[i] * (d * d + (d > 0 ? 0 : step * step / 12));
+	}
+	return error;
+}
+
+/* One end at a time, a hundred steps each, until neither moves. */
+static void clip_mse(const struct value_statistics *v, uint32_t bits, float *low, float *high)
+{
+	double ends[2] = {*low, *high}, best = clip_error(v, ends[0], ends[1], bits);
+
+	for (int round = 0; round < 3; round++)
+		for (int side = 0; side < 2; side++) {
+			double full = side ? *high : *low;
+
+			for (int i = 100; full != 0 && i >= 20; i--) {
+				double keep = ends[side], e;
+
+				ends[side] = full * i / 100;
+				e = clip_error(v, ends[0], ends[1], bits);
+				if (e < best)
+					best = e;
+				else
+					ends[side] = keep;
+			}
+		}
+	*low = (float) ends[0];
+	*high = (float) ends[1];
+}
+
+void calibration_range(const struct calibration *c, uint32_t value, enum calibrate_clip clip,
+	uint32_t bits, float *ret_low, float *ret_high)
+{
+	const struct value_statistics *v = &c->values[value];
+	float low = fminf(v->low, 0), high = fmaxf(v->high, 0);
+
+	if (clip == CLIP_MSE && v->bins && high > low)
+		clip_mse(v, bits, &low, &high);
+	*ret_low = low;
+	*ret_high = high;
+}
+
+void calibration_channel(const struct calibration *c, uint32_t value, uint32_t channel,
+	double *ret_mean, double *ret_deviation)
+{
+	const struct value_statistics *v = &c->values[value];
+	double n = v->count ? (double) v->count : 1, mean = v->sum[channel] / n;
+
+	*ret_mean = mean;
+	*ret_deviation = sqrt(fmax(v->square[channel] / n - mean * mean, 0));
+}
