@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a net (fp32, CHW, convert/net.h) to a network (integers, NHWC, engine/op.h), in steps that each
+ * fill more of one struct export:
+ *
+ *	export_graph()		operations, shapes, matrices with their columns in engine order
+ *	calibrate_*()		what each fp32 value looks like (calibrate.h)
+ *	export_scales()		scale and zero point of each value; clamps, gains, tables
+ *	export_weights()	planes and scales of each matrix
+ *	correct_*()		gain and bias per width (correct.h)
+ *	export_write()		the file
+ *
+ * The order of elements. An engine value holds the elements of a net value in NHWC order. What a net does
+ * to that order without computing (flatten, reshape, transpose) costs nothing here: each net value carries
+ * the order in which its engine value holds it, and the next matrix permutes its columns.
+ */
+#pragma once
+
+#include "convert/calibrate.h"
+#include "convert/dataset.h"
+#include "convert/net.h"
+#include "convert/progress.h"
+#include "convert/quantize/quantizer.h"
+#include "engine/model.h"
+
+/**
+ * struct place - where a net value lives in the engine
+ * @value: engine value, UINT32_MAX: nowhere (inside a fused operation)
+ * @order: [elements], engine element e is net element order[e]; NULL: the standard order of its shape
+ */
+struct place {
+	uint32_t value;
+	uint32_t *order;
+};
+
+/**
+ * struct export_value - what the engine's struct value will be made from
+ * @net_value: whose fp32 range it has
+ * @tie: values with one tie share scale and zero point (union-find parent)
+ * @bits: activation bits
+ */
+struct export_value {
+	uint32_t net_value, tie, bits;
+	float low, high;
+};
+
+enum export_function {
+	FUNCTION_NONE,
+	FUNCTION_CLIP,
+	FUNCTION_AFFINE,
+	FUNCTION_SIGMOID,
+};
+
+/**
+ * struct export_op - beside each op: what its numbers will be made from
+ * @low, @high: clip after the operation
+ * @function: of OP_TABLE; @a, @b: x * a + b
+ */
+struct export_op {
+	float low, high;
+	enum export_function function;
+	float a, b;
+};
+
+/**
+ * struct export_matrix - a weight matrix on its way
+ * @net_node: where it comes from
+ * @op: index of the operation that uses it
+ * @weight: [rows][columns], columns in engine order
+ * @bias: [rows]
+ * @planes: [coded.planes], packed, plane 0 the most significant
+ * @gain_at, @bias_at: [coded.planes][rows]; @sensitivity: [coded.planes]
+ */
+struct export_matrix {
+	uint32_t net_node, op, rows, columns;
+	bool depthwise, fixed;
+	float *weight, *bias;
+	struct coded coded;
+	uint64_t *planes[BITS_PLANES_MAX];
+	float *gain_at, *bias_at, *sensitivity;
+};
+
+/**
+ * struct export_options - of an import
+ * @edge_planes: planes of the first and last matrix, never shed; 0: like the others
+ * @activation_bits: 1..8
+ * @clip: how ranges are chosen
+ */
+struct export_options {
+	const struct quantizer *quantizer;
+	uint32_t planes, edge_planes, group_columns, activation_bits;
+	bool per_tensor;
+	uint64_t seed;
+	enum calibrate_clip clip;
+};
+
+struct export {
+	const struct net *net;
+	struct export_options options;
+	bool pixels;
+	struct shape input_shape;
+	struct preprocess preprocess;
+	struct place *places; /* [net->n_values] */
+	uint32_t *uses;	      /* [net->n_values], how many nodes read it */
+	bool *is_float;	      /* [net->n_values], computed in float by the engine */
+	bool *fused;	      /* [net->n_nodes], done as a part of another node */
+	struct value *values;
+	struct export_value *value_infos;
+	uint32_t n_values;
+	struct op *ops;
+	struct export_op *op_infos;
+	uint32_t n_ops;
+	struct export_matrix *matrices;
+	uint32_t n_matrices;
+	uint32_t output;
+};
+
+struct export *export_free(struct export *e);
+DEFINE_CLEANUP(struct export *, export_free)
+
+/**
+ * export_graph() - the operations of @net
+ * @net: must outlive the export
+ * @preprocess: pixels are accepted and become x this way; NULL: floats only
+ * @pixel_shape: height and width of the pictures when the net's input is not an image; channels 0: none
+ *
+ * Return: 0; -ENOTSUP naming the node; -ENOMEM.
+ */
+int export_graph(struct export **ret, const struct net *net, const struct export_options *options,
+	const struct preprocess *preprocess, struct shape pixel_shape, struct error *reterr);
+
+/** export_scales() - ranges to scales, clamps, gains and tables. Return: 0 or -ENOMEM */
+int export_scales(struct export *e, const struct calibration *c, struct error *reterr);
+
+/** export_weights() - quantize and pack every matrix. Return: 0, -ENOMEM, or the quantizer's error */
+int export_weights(struct export *e, const struct progress *progress, struct error *reterr);
+
+/**
+ * struct export_words - what the file says beside the numbers
+ * @labels: [n_labels]
+ */
+struct export_words {
+	const char *name, *method, *data;
+	char **labels;
+	uint32_t n_labels;
+	struct accuracy *accuracies;
+	uint32_t n_accuracies;
+};
+
+/** export_write() - write the model file at @path. Return: as model_write() */
+int export_write(struct export *e, const char *path, const struct export_words *words,
+	struct error *reterr);
+
+/* For graph.c and graph_ops.c. */
+
+/** graph_shape() - the engine's shape of a net shape */
+struct shape graph_shape(const struct net_shape *s);
+/** graph_axis() - the engine's axis (0 height, 1 width, 2 channels) of axis @axis of a net shape */
+uint32_t graph_axis(const struct net_shape *s, uint32_t axis);
+/** graph_value() - a new engine value that stands for @net_value. Return: its index or -ENOMEM */
+int graph_value(struct export *e, uint32_t net_value, struct shape shape, enum element element);
+/** graph_op() - a new operation with plain members; inputs are engine values */
+int graph_op(struct export *e, enum op_kind kind, const uint32_t *inputs, uint32_t n_inputs,
+	uint32_t output, struct op **ret);
+/** graph_place() - @net_value is engine value @value in @order (taken, freed on failure too) */
+int graph_place(struct export *e, uint32_t net_value, uint32_t value, uint32_t *order);
+/** graph_reshape() - the same elements of engine value @value under another shape. Return: the value */
+int graph_reshape(struct export *e, uint32_t value, struct shape shape);
+/** graph_tie() - two engine values share scale and zero point */
+void graph_tie(struct export *e, uint32_t a, uint32_t b);
+/** graph_order() - @place's order, written out. Return: [elements], owned by the caller, or NULL */
+uint32_t *graph_order(const struct export *e, uint32_t net_value);
+/** graph_node() - lower one node; in graph_ops.c */
+int graph_node(struct export *e, uint32_t node, struct error *reterr);
