@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An ONNX file to a model file, with everything between. */
+#include "convert/import.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "convert/correct.h"
+#include "convert/file.h"
+#include "convert/labels.h"
+
+int import_net(struct net **ret, const char *path, struct error *reterr)
+{
+	_cleanup_(file_unmap) struct file_map map = {};
+	_cleanup_(net_freep) struct net *net = NULL;
+	int r = file_map(&map, path, reterr);
+
+	if (r < 0)
+		return error_prefix(reterr, r, "%s", path);
+	r = onnx_read(&net, map.data, map.size, NULL, reterr);
+	if (r >= 0)
+		r = fold_net(net, reterr);
+	if (r < 0)
+		return error_prefix(reterr, r, "%s", path);
+	*ret = take_ptr(net);
+	return 0;
+}
+
+/**
+ * struct work - what an import holds on its way
+ */
+struct work {
+	struct net *net;
+	struct dataset *data;
+	struct samples samples;
+	struct calibration *calibration;
+	struct export *export;
+	struct labels labels;
+	bool pixels;
+};
+
+static void work_done(struct work *w)
+{
+	export_free(w->export);
+	calibration_free(w->calibration);
+	dataset_free(w->data);
+	labels_done(&w->labels);
+	net_free(w->net);
+}
+
+static int open_data(struct work *w, const struct import *i, struct error *reterr)
+{
+	const struct net_shape *s = &w->net->values[w->net->input].shape;
+	int r;
+
+	/* Without data the number of channels is what tells pictures from features. */
+	w->pixels = i->has_preprocess || (!i->calibrate && s->n == 3 && s->dims[0] == 3);
+	if (!i->calibrate)
+		return 0;
+	r = dataset_open(&w->data, i->calibrate, NULL, reterr);
+	if (r < 0)
+		return error_prefix(reterr, r, "%s", i->calibrate);
+	w->pixels = dataset_is_pixels(w->data);
+	return samples_init(&w->samples, w->data, &i->preprocess, graph_shape(s), reterr);
+}
+
+static int calibrate(struct work *w, const struct import *i, struct error *reterr)
+{
+	const struct preprocess *p = &i->preprocess;
+	float low = -1, high = 1;
+
+	if (i->calibrate)
+		return calibrate_samples(&w->calibration, w->net, &w->samples, i->samples, i->threads,
+			i->progress, reterr);
+	if (w->pixels) {
+		low = (0 - p->mean[0]) / p->std[0];
+		high = (255 * p->scale - p->mean[0]) / p->std[0];
+	}
+	return calibrate_batch_norm(&w->calibration, w->net, low, high, reterr);
+}
+
+/* "models/net.onnx" is called net. */
+static void name_of(char *ret, size_t size, const char *path)
+{
+	const char *base = strrchr(path, '/');
+	char *dot;
+
+	(void) snprintf(ret, size, "%s", base ? base + 1 : path);
+	dot = strrchr(ret, '.');
+	if (dot && dot != ret)
+		*dot = 0;
+}
+
+static int write_model(struct work *w, const struct import *i, struct error *reterr)
+{
+	char name[64], data[64] = "";
+	struct export_words words = {.name = name, .method = i->options.quantizer->name, .data = data,
+		.labels = w->labels.names, .n_labels = w->labels.n};
+
+	name_of(name, sizeof name, i->onnx);
+	if (i->calibrate)
+		name_of(data, sizeof data, i->calibrate);
+	return export_write(w->export, i->output, &words, reterr);
+}
+
+static int build(struct work *w, const struct import *i, struct error *reterr)
+{
+	struct shape pixels = w->data && w->pixels ? w->samples.shape : (struct shape){};
+	int r = export_graph(&w->export, w->net, &i->options, w->pixels ? &i->preprocess : NULL, pixels,
+		reterr);
+
+	if (r >= 0)
+		r = calibrate(w, i, reterr);
+	if (r >= 0)
+		r = export_scales(w->export, w->calibration, reterr);
+	if (r >= 0)
+		r = export_weights(w->export, i->progress, reterr);
+	if (r < 0 || !i->correct || !i->calibrate)
+		return r;
+	return correct_widths(w->export, w->calibration, &w->samples, i->output, i->threads,
+		i->progress, reterr);
+}
+
+int import_run(const struct import *i, struct error *reterr)
+{
+	_cleanup_(work_done) struct work w = {};
+	int r = import_net(&w.net, i->onnx, reterr);
+
+	if (r >= 0 && i->labels)
+		r = labels_read(&w.labels, i->labels, reterr);
+	if (r >= 0)
+		r = open_data(&w, i, reterr);
+	if (r >= 0)
+		r = build(&w, i, reterr);
+	if (r < 0)
+		return r;
+	return write_model(&w, i, reterr);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An ONNX file to a model file, with everything between. */
+#pragma once
+
+#include "convert/export.h"
+#include "engine/threads.h"
+
+/**
+ * struct import - what to do
+ * @calibrate, @calibrate_labels: data set, or NULL: ranges from batch normalisation
+ * @preprocess: valid when @has_preprocess; else pixels are taken as they are
+ * @correct: match the fp32 network's statistics at each width (needs @calibrate)
+ * @evaluate, @evaluate_labels: data set for the accuracy card, or NULL
+ * @labels: names of the classes, one a line, or NULL
+ */
+struct import {
+	const char *onnx, *output, *calibrate, *evaluate, *evaluate_labels, *labels;
+	struct preprocess preprocess;
+	bool has_preprocess, correct;
+	uint32_t samples;
+	struct export_options options;
+	struct threads *threads;
+	const struct progress *progress;
+};
+
+/** import_net() - read and fold an ONNX file. Return: as onnx_read() */
+int import_net(struct net **ret, const char *path, struct error *reterr);
+
+/** import_run() - the whole way; writes i->output or nothing. Return: 0 or a negative errno with words */
+int import_run(const struct import *i, struct error *reterr);
