@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bitshed-model compare: the fp32 network against each width of its model file. */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "convert/evaluate.h"
+#include "convert/import.h"
+#include "engine/lower.h"
+#include "tools/tool.h"
+
+static int compare_main(int argc, char **argv);
+
+const struct command command_compare = {
+	.name = "compare",
+	.summary = "the fp32 network against each width",
+	.run = compare_main,
+	.help = "bitshed-model compare NET.onnx NET.gguf --data DATA [OPTIONS...]\n"
+		"\n"
+		"Runs the ONNX network in fp32 with the preprocessing that NET.gguf states, and prints for each\n"
+		"width how many items get the same first class, and the signal-to-noise ratio of the output.\n"
+		"\n"
+		"  --data DATA       CIFAR-10 binary file, MNIST idx file, .npy file, or folder of pictures\n"
+		"  --labels FILE     labels of DATA, where they are not found in it or beside it\n"
+		"  --bits LIST       widths, like 4,3,2.5,2 (all whole ones of the file)\n"
+		"  --limit N         only the first N items\n"
+		"  --threads N       (all processors)\n"
+		"  --json            for programs\n",
+};
+
+static const struct option options[] = {
+	{"data", required_argument, NULL, 'd'},
+	{"labels", required_argument, NULL, 'l'},
+	{"bits", required_argument, NULL, 'b'},
+	{"limit", required_argument, NULL, 'n'},
+	{"threads", required_argument, NULL, 't'},
+	{"json", no_argument, NULL, 'j'},
+	{"help", no_argument, NULL, 'h'},
+	{},
+};
+
+struct arguments {
+	const char *onnx, *model, *data, *labels, *bits;
+	uint32_t limit, threads;
+	bool json, help;
+};
+
+static int parse(struct arguments *a, int argc, char **argv)
+{
+	const struct command *c = &command_compare;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0)
+		switch (option) {
+		case 'd':
+			a->data = optarg;
+			break;
+		case 'l':
+			a->labels = optarg;
+			break;
+		case 'b':
+			a->bits = optarg;
+			break;
+		case 'n':
+			if (!tool_number(optarg, 1, UINT32_MAX, &a->limit))
+				return tool_usage(c, "--limit takes a number above 0");
+			break;
+		case 't':
+			if (!tool_number(optarg, 1, 256, &a->threads))
+				return tool_usage(c, "--threads takes a number from 1 to 256");
+			break;
+		case 'j':
+			a->json = true;
+			break;
+		case 'h':
+			a->help = true;
+			return EXIT_SUCCESS;
+		default:
+			return tool_usage(c, "unknown option or missing value");
+		}
+	if (optind + 2 != argc || !a->data)
+		return tool_usage(c, "give an ONNX file, its model file, and data with --data");
+	a->onnx = argv[optind];
+	a->model = argv[optind + 1];
+	return EXIT_SUCCESS;
+}
+
+/**
+ * struct session - what stays the same for all widths
+ */
+struct session {
+	const struct arguments *a;
+	struct network *network;
+	struct net *net;
+	struct dataset *data;
+	struct samples samples;
+	struct outputs reference;
+	struct threads *threads;
+	const struct progress *progress;
+	int label_offset;
+};
+
+static void session_done(struct session *s)
+{
+	threads_free(s->threads);
+	outputs_done(&s->reference);
+	dataset_free(s->data);
+	net_free(s->net);
+	network_unref(s->network);
+}
+
+static int session_open(struct session *s, struct error *reterr)
+{
+	const struct arguments *a = s->a;
+	int r = tool_network(&s->network, a->model, reterr);
+
+	if (r >= 0)
+		r = import_net(&s->net, a->onnx, reterr);
+	if (r >= 0 && net_elements(&s->net->values[s->net->output].shape) !=
+			      shape_elements(s->network->values[s->network->output].shape))
+		r = error_set(reterr, -EINVAL, "the two files are not the same network");
+	if (r >= 0)
+		r = tool_samples(&s->samples, &s->data, s->network, a->data, a->labels, reterr);
+	if (r >= 0)
+		r = threads_new(&s->threads, a->threads);
+	if (r >= 0)
+		r = evaluate_reference(&s->reference, s->net, &s->samples, a->limit, s->threads,
+			s->progress, reterr);
+	if (r >= 0)
+		s->label_offset = tool_label_offset(s->network, s->data);
+	return r;
+}
+
+static void print_reference(const struct session *s)
+{
+	double top1, top5;
+
+	(void) evaluate_accuracy(&s->reference, &s->samples, s->label_offset, &top1, &top5);
+	if (s->a->json) {
+		printf("{\"network\":");
+		json_string(s->network->name);
+		printf(",\"images\":%u,\"reference\":{\"top1\":%.2f,\"top5\":%.2f},\"widths\":[",
+			s->reference.count, top1, top5);
+	} else {
+		printf(" bits   top-1   top-5   same first class   output SNR\n");
+		printf(" fp32  %6.2f  %6.2f\n", top1, top5);
+	}
+}
+
+static int compare_width(struct session *s, double bits, bool first, struct error *reterr)
+{
+	_cleanup_(model_unrefp) struct model *model = NULL;
+	_cleanup_(outputs_done) struct outputs out = {};
+	double top1, top5, same, snr;
+	int r = model_build(&model, s->network, bits, reterr);
+
+	if (r >= 0)
+		r = evaluate_outputs(&out, model, &s->samples, s->a->limit, s->threads, s->progress, reterr);
+	if (r < 0)
+		return error_prefix(reterr, r, "%g bits", bits);
+	(void) evaluate_accuracy(&out, &s->samples, s->label_offset, &top1, &top5);
+	evaluate_agreement(&out, &s->reference, &same, &snr);
+	if (s->a->json)
+		printf("%s{\"bits\":%g,\"top1\":%.2f,\"top5\":%.2f,\"agreement\":%.2f,\"snr_db\":%.2f}",
+			first ? "" : ", ", bits, top1, top5, same, snr);
+	else
+		printf("%5g  %6.2f  %6.2f  %15.2f %%  %8.2f dB\n", bits, top1, top5, same, snr);
+	(void) fflush(stdout);
+	return 0;
+}
+
+static int compare(struct session *s, struct error *reterr)
+{
+	float widths[WIDTHS_MAX];
+	int count, r = session_open(s, reterr);
+
+	if (r >= 0)
+		r = count = tool_widths(s->network, s->a->bits, widths, WIDTHS_MAX, reterr);
+	if (r < 0)
+		return r;
+	print_reference(s);
+	for (int i = 0; r >= 0 && i < count; i++)
+		r = compare_width(s, widths[i], i == 0, reterr);
+	if (s->a->json && r >= 0)
+		printf("]}\n");
+	return r;
+}
+
+static int compare_main(int argc, char **argv)
+{
+	struct arguments a = {.threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN)};
+	_cleanup_(session_done) struct session s = {.a = &a};
+	struct error error = {};
+	struct meter meter;
+	int r = parse(&a, argc, argv);
+
+	if (a.help)
+		return tool_help(&command_compare);
+	if (r != EXIT_SUCCESS)
+		return r;
+	meter_init(&meter);
+	s.progress = &meter.progress;
+	r = compare(&s, &error);
+	meter_done(&meter);
+	return r < 0 ? tool_fail(&command_compare, &error, r) : EXIT_SUCCESS;
+}

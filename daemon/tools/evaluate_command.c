@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bitshed-model evaluate: accuracy and speed of each width on labelled data. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "convert/evaluate.h"
+#include "engine/lower.h"
+#include "tools/tool.h"
+
+static int evaluate_main(int argc, char **argv);
+
+const struct command command_evaluate = {
+	.name = "evaluate",
+	.summary = "accuracy and speed of each width",
+	.run = evaluate_main,
+	.help = "bitshed-model evaluate NET.gguf --data DATA [OPTIONS...]\n"
+		"\n"
+		"  --data DATA       CIFAR-10 binary file, MNIST idx file, .npy file, or folder of pictures\n"
+		"  --labels FILE     labels of DATA, where they are not found in it or beside it\n"
+		"  --bits LIST       widths, like 4,3,2.5,2 (all whole ones of the file)\n"
+		"  --limit N         only the first N items\n"
+		"  --threads N       (all processors)\n"
+		"  --device cpu      where to compute; cpu is what there is\n"
+		"  --json            for programs\n",
+};
+
+static const struct option options[] = {
+	{"data", required_argument, NULL, 'd'},
+	{"labels", required_argument, NULL, 'l'},
+	{"bits", required_argument, NULL, 'b'},
+	{"limit", required_argument, NULL, 'n'},
+	{"threads", required_argument, NULL, 't'},
+	{"device", required_argument, NULL, 'D'},
+	{"json", no_argument, NULL, 'j'},
+	{"help", no_argument, NULL, 'h'},
+	{},
+};
+
+struct arguments {
+	const char *model, *data, *labels, *bits, *device;
+	uint32_t limit, threads;
+	bool json, help;
+};
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static int parse(struct arguments *a, int argc, char **argv)
+{
+	const struct command *c = &command_evaluate;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0)
+		switch (option) {
+		case 'd':
+			a->data = optarg;
+			break;
+		case 'l':
+			a->labels = optarg;
+			break;
+		case 'b':
+			a->bits = optarg;
+			break;
+		case 'D':
+			a->device = optarg;
+			break;
+		case 'n':
+			if (!tool_number(optarg, 1, UINT32_MAX, &a->limit))
+				return tool_usage(c, "--limit takes a number above 0");
+			break;
+		case 't':
+			if (!tool_number(optarg, 1, 256, &a->threads))
+				return tool_usage(c, "--threads takes a number from 1 to 256");
+			break;
+		case 'j':
+			a->json = true;
+			break;
+		case 'h':
+			a->help = true;
+			return EXIT_SUCCESS;
+		default:
+			return tool_usage(c, "unknown option or missing value");
+		}
+	if (optind + 1 != argc || !a->data)
+		return tool_usage(c, "give one model file, and labelled data with --data");
+	if (a->device && strcmp(a->device, "cpu") != 0)
+		return tool_usage(c, "there is no device '%s' here, only cpu", a->device);
+	a->model = argv[optind];
+	return EXIT_SUCCESS;
+}
+
+static void print_width(const struct arguments *a, bool first, double bits, const struct outputs *o,
+	double top1, double top5)
+{
+	double speed = o->seconds > 0 ? o->count / o->seconds : 0;
+
+	if (a->json)
+		printf("%s{\"bits\":%g,\"top1\":%.2f,\"top5\":%.2f,\"images\":%u,\"images_per_second\":%.1f}",
+			first ? "" : ", ", bits, top1, top5, o->count, speed);
+	else
+		printf("%5g  %6.2f  %6.2f  %7u  %9.1f\n", bits, top1, top5, o->count, speed);
+	(void) fflush(stdout);
+}
+
+static int evaluate_width(const struct arguments *a, struct network *n, struct samples *samples,
+	double bits, bool first, struct threads *threads, const struct progress *progress,
+	struct error *reterr)
+{
+	_cleanup_(model_unrefp) struct model *model = NULL;
+	_cleanup_(outputs_done) struct outputs out = {};
+	double top1, top5;
+	int r = model_build(&model, n, bits, reterr);
+
+	if (r >= 0)
+		r = evaluate_outputs(&out, model, samples, a->limit, threads, progress, reterr);
+	if (r < 0)
+		return error_prefix(reterr, r, "%g bits", bits);
+	(void) evaluate_accuracy(&out, samples, tool_label_offset(n, samples->data), &top1, &top5);
+	print_width(a, first, bits, &out, top1, top5);
+	return 0;
+}
+
+static int evaluate(const struct arguments *a, struct meter *meter, struct error *reterr)
+{
+	_cleanup_(threads_freep) struct threads *threads = NULL;
+	_cleanup_(network_unrefp) struct network *n = NULL;
+	_cleanup_(dataset_freep) struct dataset *data = NULL;
+	struct samples samples;
+	float widths[WIDTHS_MAX];
+	int count, r = tool_network(&n, a->model, reterr);
+
+	if (r >= 0)
+		r = tool_samples(&samples, &data, n, a->data, a->labels, reterr);
+	if (r >= 0)
+		r = count = tool_widths(n, a->bits, widths, WIDTHS_MAX, reterr);
+	if (r >= 0)
+		r = threads_new(&threads, a->threads);
+	if (r < 0)
+		return r;
+	if (a->json) {
+		printf("{\"network\":");
+		json_string(n->name);
+		printf(",\"data\":");
+		json_string(base_name(a->data));
+		printf(",\"widths\":[");
+	} else {
+		printf(" bits   top-1   top-5   images   images/s\n");
+	}
+	for (int i = 0; r >= 0 && i < count; i++)
+		r = evaluate_width(a, n, &samples, widths[i], i == 0, threads, &meter->progress, reterr);
+	if (a->json && r >= 0)
+		printf("]}\n");
+	return r;
+}
+
+static int evaluate_main(int argc, char **argv)
+{
+	struct arguments a = {.threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN)};
+	struct error error = {};
+	struct meter meter;
+	int r = parse(&a, argc, argv);
+
+	if (a.help)
+		return tool_help(&command_evaluate);
+	if (r != EXIT_SUCCESS)
+		return r;
+	meter_init(&meter);
+	r = evaluate(&a, &meter, &error);
+	meter_done(&meter);
+	return r < 0 ? tool_fail(&command_evaluate, &error, r) : EXIT_SUCCESS;
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bitshed-model import: an ONNX file to a model file. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "convert/import.h"
+#include "tools/tool.h"
+
+static int import_main(int argc, char **argv);
+
+const struct command command_import = {
+	.name = "import",
+	.summary = "make a model file from an ONNX file",
+	.run = import_main,
+	.help =
+		"bitshed-model import NET.onnx -o NET.gguf [OPTIONS...]\n"
+		"\n"
+		"  -o, --output FILE       the model file to write\n"
+		"  --method NAME           weight quantizer: see below (bcq)\n"
+		"  --planes N              bit planes of each weight, 1 to 8 (8)\n"
+		"  --edge-planes N         planes of a small first and last layer, never shed; 0: like the\n"
+		"                          others (8)\n"
+		"  --group-columns N       weights that share scales, a multiple of 64 (128)\n"
+		"  --per-tensor            one scale or codebook per layer, where the method has that choice\n"
+		"  --activation-bits N     1 to 8 (8)\n"
+		"  --calibrate DATA        pictures or features for activation ranges and corrections; without\n"
+		"                          them ranges come from batch normalisation\n"
+		"  --samples N             how many of them (512)\n"
+		"  --clip mse|min-max      how activation ranges are chosen (mse)\n"
+		"  --no-correction         do not match the fp32 network's statistics at each width\n"
+		"  --labels FILE           names of the classes, one a line\n"
+		"  --evaluate DATA         measure each width and store the accuracies in the file\n"
+		"  --evaluate-labels FILE  labels of DATA, where they are not found beside it\n"
+		"  --scale X --mean X,X,X --std X,X,X\n"
+		"                          x = (pixel * scale - mean) / std, stored in the file (1, 0, 1); one\n"
+		"                          value for each channel, in the network's order\n"
+		"  --color rgb|bgr         order of channels that the network wants (rgb)\n"
+		"  --seed N                for methods that draw (1)\n"
+		"  --threads N             (all processors)\n"
+		"\n"
+		"DATA is a CIFAR-10 binary file, an MNIST idx file, an .npy file, or a folder of JPEG and PNG\n"
+		"files with a folder for each class.\n"
+		"\n"
+		"Methods:\n",
+};
+
+enum {
+	OPTION_METHOD = 256,
+	OPTION_PLANES,
+	OPTION_EDGE_PLANES,
+	OPTION_GROUP_COLUMNS,
+	OPTION_PER_TENSOR,
+	OPTION_ACTIVATION_BITS,
+	OPTION_CALIBRATE,
+	OPTION_SAMPLES,
+	OPTION_CLIP,
+	OPTION_NO_CORRECTION,
+	OPTION_LABELS,
+	OPTION_EVALUATE,
+	OPTION_EVALUATE_LABELS,
+	OPTION_SCALE,
+	OPTION_MEAN,
+	OPTION_STD,
+	OPTION_COLOR,
+	OPTION_SEED,
+	OPTION_THREADS,
+};
+
+static const struct option options[] = {
+	{"output", required_argument, NULL, 'o'},
+	{"method", required_argument, NULL, OPTION_METHOD},
+	{"planes", required_argument, NULL, OPTION_PLANES},
+	{"edge-planes", required_argument, NULL, OPTION_EDGE_PLANES},
+	{"group-columns", required_argument, NULL, OPTION_GROUP_COLUMNS},
+	{"per-tensor", no_argument, NULL, OPTION_PER_TENSOR},
+	{"activation-bits", required_argument, NULL, OPTION_ACTIVATION_BITS},
+	{"calibrate", required_argument, NULL, OPTION_CALIBRATE},
+	{"samples", required_argument, NULL, OPTION_SAMPLES},
+	{"clip", required_argument, NULL, OPTION_CLIP},
+	{"no-correction", no_argument, NULL, OPTION_NO_CORRECTION},
+	{"labels", required_argument, NULL, OPTION_LABELS},
+	{"evaluate", required_argument, NULL, OPTION_EVALUATE},
+	{"evaluate-labels", required_argument, NULL, OPTION_EVALUATE_LABELS},
+	{"scale", required_argument, NULL, OPTION_SCALE},
+	{"mean", required_argument, NULL, OPTION_MEAN},
+	{"std", required_argument, NULL, OPTION_STD},
+	{"color", required_argument, NULL, OPTION_COLOR},
+	{"seed", required_argument, NULL, OPTION_SEED},
+	{"threads", required_argument, NULL, OPTION_THREADS},
+	{"help", no_argument, NULL, 'h'},
+	{},
+};
+
+static int help(void)
+{
+	(void) tool_help(&command_import);
+	for (uint32_t i = 0; i < n_quantizers; i++)
+		printf("  %-16s %s\n", quantizers[i].name, quantizers[i].help);
+	return EXIT_SUCCESS;
+}
+
+/* One value serves all channels. */
+static bool parse_channels(const char *text, float ret[4])
+{
+	uint32_t n = tool_floats(text, ret, 4);
+
+	for (uint32_t i = n; n == 1 && i < 4; i++)
+		ret[i] = ret[0];
+	return n > 0;
+}
+
+static bool parse_choice(const char *text, const char *no, const char *yes, bool *ret)
+{
+	*ret = strcmp(text, yes) == 0;
+	return *ret || strcmp(text, no) == 0;
+}
+
+static bool parse_pixels(struct import *i, int option, const char *text)
+{
+	struct preprocess *p = &i->preprocess;
+
+	i->has_preprocess = true;
+	switch (option) {
+	case OPTION_SCALE:
+		return tool_floats(text, &p->scale, 1) == 1 && p->scale != 0;
+	case OPTION_MEAN:
+		return parse_channels(text, p->mean);
+	case OPTION_STD:
+		return parse_channels(text, p->std) && p->std[0] != 0 && p->std[1] != 0 && p->std[2] != 0;
+	default:
+		return parse_choice(text, "rgb", "bgr", &p->bgr);
+	}
+}
+
+static bool parse_number_option(struct import *i, int option, const char *text, uint32_t *threads)
+{
+	struct export_options *o = &i->options;
+	uint32_t seed;
+
+	switch (option) {
+	case OPTION_PLANES:
+		return tool_number(text, 1, BITS_PLANES_MAX, &o->planes);
+	case OPTION_EDGE_PLANES:
+		return tool_number(text, 0, BITS_PLANES_MAX, &o->edge_planes);
+	case OPTION_GROUP_COLUMNS:
+		return tool_number(text, 64, 1 << 20, &o->group_columns) && o->group_columns % 64 == 0;
+	case OPTION_ACTIVATION_BITS:
+		return tool_number(text, 1, 8, &o->activation_bits);
+	case OPTION_SAMPLES:
+		return tool_number(text, 1, 1 << 20, &i->samples);
+	case OPTION_THREADS:
+		return tool_number(text, 1, 256, threads);
+	default:
+		if (!tool_number(text, 0, UINT32_MAX, &seed))
+			return false;
+		o->seed = seed;
+		return true;
+	}
+}
+
+/* Return: false, when @text is not what @option takes */
+static bool parse_option(struct import *i, int option, const char *text, uint32_t *threads)
+{
+	bool min_max;
+
+	switch (option) {
+	case 'o':
+		i->output = text;
+		return true;
+	case OPTION_METHOD:
+		i->options.quantizer = quantizer_find(text);
+		return i->options.quantizer;
+	case OPTION_PER_TENSOR:
+		return i->options.per_tensor = true;
+	case OPTION_CALIBRATE:
+		i->calibrate = text;
+		return true;
+	case OPTION_CLIP:
+		if (!parse_choice(text, "mse", "min-max", &min_max))
+			return false;
+		i->options.clip = min_max ? CLIP_MIN_MAX : CLIP_MSE;
+		return true;
+	case OPTION_NO_CORRECTION:
+		i->correct = false;
+		return true;
+	case OPTION_LABELS:
+		i->labels = text;
+		return true;
+	case OPTION_EVALUATE:
+		i->evaluate = text;
+		return true;
+	case OPTION_EVALUATE_LABELS:
+		i->evaluate_labels = text;
+		return true;
+	case OPTION_SCALE:
+	case OPTION_MEAN:
+	case OPTION_STD:
+	case OPTION_COLOR:
+		return parse_pixels(i, option, text);
+	default:
+		return parse_number_option(i, option, text, threads);
+	}
+}
+
+static void swap_red_and_blue(float v[4])
+{
+	float red = v[2];
+
+	v[2] = v[0];
+	v[0] = red;
+}
+
+static int import_main(int argc, char **argv)
+{
+	_cleanup_(threads_freep) struct threads *threads = NULL;
+	struct import i = {.correct = true, .samples = 512, .preprocess = {.scale = 1, .std = {1, 1, 1, 1}},
+		.options = {.quantizer = quantizer_find("bcq"), .planes = 8, .edge_planes = 8,
+			.group_columns = 128, .activation_bits = 8, .seed = 1}};
+	uint32_t n_threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN);
+	struct error error = {};
+	struct meter meter;
+	int option, at, r;
+
+	while ((option = getopt_long(argc, argv, "o:h", options, &at)) >= 0) {
+		if (option == 'h')
+			return help();
+		if (option == '?')
+			return tool_usage(&command_import, "unknown option or missing value");
+		if (!parse_option(&i, option, optarg, &n_threads))
+			return tool_usage(&command_import, "'%s' is no value for --%s", optarg,
+				option == 'o' ? "output" : options[at].name);
+	}
+	if (optind + 1 != argc || !i.output)
+		return tool_usage(&command_import, "give one ONNX file, and the file to write with -o");
+	i.onnx = argv[optind];
+	if (i.preprocess.bgr) {
+		swap_red_and_blue(i.preprocess.mean);
+		swap_red_and_blue(i.preprocess.std);
+	}
+	r = threads_new(&threads, n_threads);
+	if (r < 0)
+		return tool_fail(&command_import, NULL, r);
+	meter_init(&meter);
+	i.threads = threads;
+	i.progress = &meter.progress;
+	r = import_run(&i, &error);
+	meter_done(&meter);
+	return r < 0 ? tool_fail(&command_import, &error, r) : EXIT_SUCCESS;
+}
