@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The list itself, what is chosen from it, and the flags it is chosen by. */
+#include "engine/kernels/kernel.h"
+
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "support/test.h"
+
+static void test_every_op_ends_with_a_scalar_row(void)
+{
+	for (uint32_t op = 0; op < _KERNEL_OP_MAX; op++) {
+		const struct kernel *last = NULL;
+
+		for (uint32_t i = 0; i < kernel_count; i++)
+			if (kernel_table[i].op == op)
+				last = &kernel_table[i];
+		CU_ASSERT_PTR_NOT_NULL_FATAL(last);
+		CU_ASSERT_EQUAL(last->needs, 0);
+		CU_ASSERT_PTR_EQUAL(kernel_pick((enum kernel_op) op, 0, NULL), last);
+		CU_ASSERT(strstr(last->name, "_scalar") != NULL);
+	}
+}
+
+static void test_pick_obeys_flags(void)
+{
+	for (uint32_t op = 0; op < _KERNEL_OP_MAX; op++)
+		for (uint32_t cpu = 0; cpu < 128; cpu++) {
+			const struct kernel *k = kernel_pick((enum kernel_op) op, cpu, NULL);
+
+			CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+			CU_ASSERT_EQUAL(k->needs & ~cpu, 0);
+			CU_ASSERT_EQUAL(k->op, op);
+		}
+}
+
+static void test_pick_obeys_coding(void)
+{
+	static const int8_t level[4] = {-1, 0, 1, 2};
+	struct kernel_matrix w = {.rows = 1, .words = 1, .groups = 1, .group_words = 1, .planes = 2,
+		.level = level};
+
+	CU_ASSERT_PTR_NOT_NULL(kernel_pick(KERNEL_MATMUL, 0, &w));
+	CU_ASSERT_PTR_NULL(kernel_pick(KERNEL_MATMUL_BITS, UINT32_MAX, &w));
+	w.level = NULL;
+	CU_ASSERT_PTR_NOT_NULL(kernel_pick(KERNEL_MATMUL_BITS, 0, &w));
+}
+
+static void test_names_are_unique(void)
+{
+	for (uint32_t i = 0; i < kernel_count; i++) {
+		CU_ASSERT(kernel_table[i].columns_per_tile > 0);
+		CU_ASSERT(kernel_table[i].any != NULL);
+		for (uint32_t j = 0; j < i; j++)
+			CU_ASSERT(strcmp(kernel_table[i].name, kernel_table[j].name) != 0);
+	}
+}
+
+static void test_mask_takes_flags_away(void)
+{
+	const char *mask = getenv("BITSHED_CPU_MASK");
+
+	if (mask && *mask)
+		CU_ASSERT_EQUAL(cpu_flags() & ~(uint32_t) strtoul(mask, NULL, 0), 0);
+	CU_ASSERT_EQUAL(cpu_flags(), cpu_flags());
+}
+
+static void test_flags_have_words(void)
+{
+	char text[64], tiny[5];
+
+	CU_ASSERT_STRING_EQUAL(cpu_flags_text(CPU_AVX2 | CPU_AVX512_VNNI, text, sizeof text),
+		"avx2 avx512-vnni");
+	CU_ASSERT_STRING_EQUAL(cpu_flags_text(0, text, sizeof text), "");
+	CU_ASSERT_STRING_EQUAL(cpu_flags_text(CPU_NEON | CPU_DOTPROD, tiny, sizeof tiny), "neon");
+}
+
+/* Two planes, 2 b0 + 1 b1 + 1, of two filters of three taps that share a word. */
+static void test_depthwise_decode_follows_row_bits(void)
+{
+	static const uint64_t plane[2] = {0x0501, 0x0302}; /* rows of 8 bits: 001 and 101, 010 and 011 */
+	static const int8_t alpha[] = {2, 1, 2, 1}, offset[] = {1, 1};
+	static const int8_t expected[] = {2, 4, 0, 0, -2, 2};
+	struct kernel_matrix w = {.rows = 2, .words = 1, .groups = 1, .group_words = 1, .planes = 2,
+		.plane = {&plane[0], &plane[1]}, .alpha = alpha, .offset = offset};
+	int8_t weights[6];
+
+	depthwise_decode(&w, bits_row_bits(3, true), 3, weights);
+	CU_ASSERT_EQUAL(memcmp(weights, expected, sizeof weights), 0);
+}
+
+static void test_weight_of_level_coding(void)
+{
+	static const uint64_t plane[2] = {0x2, 0x3}; /* indexes 1, 3, 0 */
+	static const int8_t level[4] = {-100, -1, 1, 100};
+	struct kernel_matrix w = {.rows = 1, .words = 1, .groups = 1, .group_words = 1, .planes = 2,
+		.plane = {&plane[0], &plane[1]}, .level = level};
+
+	CU_ASSERT_EQUAL(kernel_weight(&w, 0, 0), -1);
+	CU_ASSERT_EQUAL(kernel_weight(&w, 0, 1), 100);
+	CU_ASSERT_EQUAL(kernel_weight(&w, 0, 2), -100);
+}
+
+TEST_MAIN("kernel", TEST(every_op_ends_with_a_scalar_row), TEST(pick_obeys_flags),
+	TEST(pick_obeys_coding), TEST(names_are_unique), TEST(mask_takes_flags_away),
+	TEST(flags_have_words), TEST(depthwise_decode_follows_row_bits), TEST(weight_of_level_coding))
