@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "engine/lower.h"
 
@@ -26,29 +25,6 @@ struct builder {
 	sd_event_source *source;
 };
 
-/* On zeros, with a workspace of its own; the second run, since the first one finds cold memory. */
-static int measure(struct job *job)
-{
-	const struct plan *plan = job->plan;
-	bool pixels = plan->input_pixels_bytes > 0;
-	size_t input_bytes = pixels ? plan->input_pixels_bytes : plan->input_floats_bytes;
-	_cleanup_(workspace_done) struct workspace w = {};
-	_cleanup_free_ void *input = calloc(1, input_bytes), *output = calloc(1, plan->output_bytes);
-	uint64_t begin = 0;
-	int r;
-
-	if (!input || !output)
-		return -ENOMEM;
-	for (int i = 0; i < 2; i++) {
-		begin = clock_now_nsec();
-		r = device_run(job->device, &w, plan, pixels ? INPUT_PIXELS : INPUT_FLOATS, input, output);
-		if (r < 0)
-			return error_set(&job->error, r, "the network does not run");
-	}
-	job->run_nsec = clock_now_nsec() - begin;
-	return 0;
-}
-
 static int build(struct job *job)
 {
 	_cleanup_(model_unrefp) struct model *model = NULL;
@@ -57,10 +33,7 @@ static int build(struct job *job)
 	r = model_build(&model, job->network, job->bits, &job->error);
 	if (r < 0)
 		return r;
-	r = device_plan(job->device, model, &job->plan, &job->error);
-	if (r < 0)
-		return r;
-	return job->measure ? measure(job) : 0;
+	return device_plan(job->device, model, &job->plan, &job->error);
 }
 
 static void *builder_thread(void *userdata)

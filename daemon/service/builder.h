@@ -17,9 +17,8 @@ struct builder;
  * @fd: without @network: the model file to open; the job reads it, the caller closes it
  * @network: opened from @fd, or given: then a plan is built
  * @bits: width of the plan
- * @measure: run the plan once, so that the first request is not the first to find out how long it takes
  * @result: 0 or negative errno with @error
- * @plan, @run_nsec: with @network given
+ * @plan: with @network given
  * @done: on the loop thread, exactly once; -ECANCELED when the builder ends before
  */
 struct job {
@@ -28,11 +27,9 @@ struct job {
 	int fd;
 	struct network *network;
 	double bits;
-	bool measure;
 	int result;
 	struct error error;
 	struct plan *plan;
-	uint64_t run_nsec;
 	void (*done)(struct job *job, void *userdata);
 	void *userdata;
 };

@@ -114,7 +114,6 @@ static void start_build(struct entry *e, const struct budget *budget)
 	e->building = *budget;
 	e->job.network = network_ref(e->network);
 	e->job.bits = budget->bits;
-	e->job.measure = !e->plan;
 	start_job(e);
 }
 
@@ -171,8 +170,6 @@ static void swap_plan(struct entry *e)
 	e->bits_by_hand_active = e->active.rule == RULE_HAND ? e->active.bits : 0;
 	e->state = ENTRY_READY;
 	e->progress = 1;
-	if (loaded)
-		e->stats.run_nsec = e->job.run_nsec;
 	log_info("model %s: %g -> %g bits, %" PRIu64 " bytes of planes: %s", e->name, before,
 		e->plan->model->bits, entry_resident_bytes(e), e->active.text);
 	if (loaded)

@@ -35,7 +35,8 @@ uint64_t manager_deadline(const struct manager *m, uint32_t deadline_ms)
 
 int manager_submit(struct manager *m, struct request *request, uint64_t expected_nsec)
 {
-	if (expected_nsec <= m->config->inline_run_usec_max * NSEC_PER_USEC
+	/* 0: nobody has measured it yet, so it may take long. */
+	if (expected_nsec > 0 && expected_nsec <= m->config->inline_run_usec_max * NSEC_PER_USEC
 		&& queue_run_here(m->queue, request))
 		return 1;
 	return queue_push(m->queue, request);
