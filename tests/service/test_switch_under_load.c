@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bits change under sixteen clients. No request fails, none is wrong, none is late: every answer is, to
+ * the bit, that of one thread at the width that the reply names.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "caller.h"
+#include "support/bus.h"
+#include "support/test.h"
+
+#define CLIENTS 16
+#define DEADLINE_MS 20000
+
+static atomic_bool stop;
+static atomic_uint answered[5]; /* by bits */
+static atomic_uint n_failed, n_wrong, n_late;
+
+struct client {
+	pthread_t thread;
+	uint32_t number;
+	float expected[5][64]; /* by bits */
+	struct caller_session session;
+	sd_bus *bus;
+};
+
+static void check_reply(const struct client *c, const struct bitshed_reply *reply, uint64_t nsec)
+{
+	unsigned int bits = (unsigned int) reply->bits;
+
+	if (reply->status != BITSHED_OK) {
+		atomic_fetch_add(&n_failed, 1);
+		return;
+	}
+	if (reply->bits != (float) bits || (bits != 2 && bits != 4)
+		|| memcmp(c->session.map + c->session.output, c->expected[bits], c->session.output_bytes) != 0)
+		atomic_fetch_add(&n_wrong, 1);
+	else
+		atomic_fetch_add(&answered[bits], 1);
+	if (nsec > DEADLINE_MS * NSEC_PER_MSEC)
+		atomic_fetch_add(&n_late, 1);
+}
+
+static void *client_thread(void *userdata)
+{
+	struct client *c = userdata;
+	struct bitshed_request request = caller_request(0);
+	struct bitshed_reply reply;
+	uint64_t begin;
+
+	request.deadline_ms = DEADLINE_MS;
+	while (!atomic_load(&stop)) {
+		begin = clock_now_nsec();
+		memset(c->session.map + c->session.output, 0xff, c->session.output_bytes);
+		if (!caller_exchange(&c->session, &request, sizeof request, &reply)) {
+			atomic_fetch_add(&n_failed, 1);
+			break;
+		}
+		check_reply(c, &reply, clock_now_nsec() - begin);
+	}
+	return NULL;
+}
+
+static void start_client(struct client *c, uint32_t number, struct reference *two, struct reference *four)
+{
+	uint64_t state = number + 1;
+
+	c->number = number;
+	c->bus = test_bus_open();
+	CU_ASSERT_STRING_EQUAL_FATAL(caller_session_open(c->bus, "net", 1, &c->session), "");
+	for (uint64_t i = 0; i < c->session.pixels_bytes; i++)
+		c->session.map[i] = (uint8_t) test_random(&state);
+	reference_run(two, false, c->session.map, c->expected[2]);
+	reference_run(four, false, c->session.map, c->expected[4]);
+}
+
+static uint32_t switch_count(void)
+{
+	return getenv("BITSHED_TEST_SHORT") ? 50 : 500;
+}
+
+static uint64_t read_u64(sd_bus *bus, const char *property)
+{
+	uint64_t value = 0;
+
+	(void) sd_bus_get_property_trivial(bus, BITSHED_BUS_NAME, BITSHED_PATH "/model/net",
+		BITSHED_MODEL_INTERFACE, property, NULL, 't', &value);
+	return value;
+}
+
+static void test_no_request_notices(void)
+{
+	static struct client clients[CLIENTS];
+	const char *const args[] = {"--log-level=warning", NULL};
+	struct reference two, four;
+	sd_bus *bus;
+
+	(void) test_daemon_start(args);
+	bus = test_bus_open();
+	caller_load_network(bus, "net", 4);
+	reference_open(&two, 4, 2);
+	reference_open(&four, 4, 4);
+	for (uint32_t i = 0; i < CLIENTS; i++)
+		start_client(&clients[i], i, &two, &four);
+	for (uint32_t i = 0; i < CLIENTS; i++)
+		CU_ASSERT_EQUAL(pthread_create(&clients[i].thread, NULL, client_thread, &clients[i]), 0);
+	for (uint32_t i = 0; i < switch_count(); i++) {
+		CU_ASSERT_STRING_EQUAL(caller_error(bus, "SetBits", "sd", "net", 2.0), "");
+		CU_ASSERT_STRING_EQUAL(caller_error(bus, "SetBits", "sd", "net", 4.0), "");
+	}
+	atomic_store(&stop, true);
+	for (uint32_t i = 0; i < CLIENTS; i++)
+		(void) pthread_join(clients[i].thread, NULL);
+	printf("%u switches, %u answers at 4 bits, %u at 2, %u failed, %u wrong, %u late\n",
+		2 * switch_count(), answered[4], answered[2], n_failed, n_wrong, n_late);
+	CU_ASSERT_EQUAL(n_failed, 0);
+	CU_ASSERT_EQUAL(n_wrong, 0);
+	CU_ASSERT_EQUAL(n_late, 0);
+	CU_ASSERT_TRUE(answered[2] > 0 && answered[4] > 0);
+	CU_ASSERT_EQUAL(read_u64(bus, "Requests"), answered[2] + answered[4]);
+	CU_ASSERT_EQUAL(read_u64(bus, "Failures"), 0);
+	for (uint32_t i = 0; i < CLIENTS; i++) {
+		caller_session_done(&clients[i].session);
+		(void) sd_bus_flush_close_unref(clients[i].bus);
+	}
+	reference_done(&two);
+	reference_done(&four);
+	(void) sd_bus_flush_close_unref(bus);
+}
+
+TEST_MAIN("switch_under_load", TEST(no_request_notices))
