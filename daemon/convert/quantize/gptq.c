@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Nested codes with error compensation (methods C3 with the codes of C2). Each weight's rounding error is
- * passed on to the columns that come after it, in the proportions that keep the layer's output.
+ * passed on to the columns that come after it, in the proportions that keep the layer's output. What a pass
+ * for a wide width could not mend, because the codes of the narrow ones were given, refine.c does.
  */
 #include "convert/quantize/gptq.h"
 
@@ -9,10 +10,10 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "convert/quantize/fit.h"
 #include "convert/quantize/method.h"
 #include "convert/quantize/metric.h"
+#include "convert/quantize/refine.h"
 
 #define FIRST_PLANES 2
 #define ROUNDS 20
@@ -138,101 +139,6 @@ static void run_pass(struct work *w, const float *weights, uint32_t planes)
 	}
 }
 
-/**
- * struct equations - least squares for the scales of one row: A^T H A x = A^T H w
- * @n: unknowns, groups * planes; column u of A is plane u % planes inside group u / planes, else 0
- * @product: [n][columns], (H A) transposed
- * @matrix: [n][n], overwritten by its factor; @x: right side, then the answer
- */
-struct equations {
-	uint32_t n, planes;
-	double *product, *matrix, *x;
-};
-
-static void equations_done(struct equations *e)
-{
-	free(e->product);
-	free(e->matrix);
-	free(e->x);
-}
-
-static int equations_init(struct equations *e, const struct coded *c, uint32_t planes)
-{
-	size_t n = (size_t) c->groups * planes, size;
-
-	e->n = (uint32_t) n;
-	e->planes = planes;
-	if (!bytes_mul(&size, n, c->columns) || n > UINT16_MAX)
-		return -ENOMEM;
-	e->product = calloc(size, sizeof *e->product);
-	e->matrix = calloc(n * n, sizeof *e->matrix);
-	e->x = calloc(n, sizeof *e->x);
-	return e->product && e->matrix && e->x ? 0 : -ENOMEM;
-}
-
-static double plane_sign(const struct coded *c, const uint8_t *codes, uint32_t column, uint32_t plane)
-{
-	return codes[column] >> (c->planes - 1 - plane) & 1 ? 1 : -1;
-}
-
-static void make_equations(struct equations *e, const struct coded *c, const uint8_t *codes,
-	const float *weights, const struct metric *m)
-{
-	uint32_t columns = c->columns;
-
-	memset(e->product, 0, (size_t) e->n * columns * sizeof *e->product);
-	for (uint32_t t = 0; t < columns; t++)
-		for (uint32_t i = 0; i < e->planes; i++) {
-			double sign = plane_sign(c, codes, t, i), *to;
-
-			to = e->product + (size_t) (t / c->group_columns * e->planes + i) * columns;
-			for (uint32_t j = 0; j < columns; j++)
-				to[j] += sign * m->h[(size_t) t * columns + j];
-		}
-	memset(e->matrix, 0, (size_t) e->n * e->n * sizeof *e->matrix);
-	for (uint32_t v = 0; v < e->n; v++) {
-		const double *from = e->product + (size_t) v * columns;
-
-		e->x[v] = 0;
-		for (uint32_t t = 0; t < columns; t++) {
-			e->x[v] += from[t] * weights[t];
-			for (uint32_t i = 0; i < e->planes; i++)
-				e->matrix[(size_t) v * e->n + t / c->group_columns * e->planes + i] +=
-					plane_sign(c, codes, t, i) * from[t];
-		}
-	}
-}
-
-/* Cholesky in place; a column that depends on earlier ones gets 0. */
-static void solve_equations(struct equations *e)
-{
-	size_t n = e->n;
-	double *l = e->matrix;
-
-	for (size_t i = 0; i < n; i++) {
-		double whole = l[i * n + i];
-
-		for (size_t j = 0; j <= i; j++) {
-			double rest = l[i * n + j];
-
-			for (size_t k = 0; k < j; k++)
-				rest -= l[i * n + k] * l[j * n + k];
-			if (j < i)
-				l[i * n + j] = l[j * n + j] > 0 ? rest / l[j * n + j] : 0;
-			else
-				l[i * n + i] = rest > 1e-9 * whole ? sqrt(rest) : 0;
-		}
-		for (size_t k = 0; k < i; k++)
-			e->x[i] -= l[i * n + k] * e->x[k];
-		e->x[i] = l[i * n + i] > 0 ? e->x[i] / l[i * n + i] : 0;
-	}
-	for (size_t i = n; i-- > 0;) {
-		for (size_t k = i + 1; k < n; k++)
-			e->x[i] -= l[k * n + i] * e->x[k];
-		e->x[i] = l[i * n + i] > 0 ? e->x[i] / l[i * n + i] : 0;
-	}
-}
-
 int gptq_scales(float *alpha, const struct coded *c, const float *weights, uint32_t first, uint32_t end,
 	const struct metric *m, uint32_t planes)
 {
@@ -244,9 +150,9 @@ int gptq_scales(float *alpha, const struct coded *c, const float *weights, uint3
 	for (uint32_t row = first; row < end; row++) {
 		size_t at = (size_t) row * c->columns;
 
-		make_equations(&e, c, c->codes + at, weights + at, m);
-		solve_equations(&e);
-		for (uint32_t i = 0; i < e.n; i++)
+		equations_make(&e, c, c->codes + at, weights + at, m);
+		equations_solve(&e, planes);
+		for (uint32_t i = 0; i < c->groups * planes; i++)
 			*alpha++ = (float) e.x[i];
 	}
 	return 0;
@@ -271,12 +177,16 @@ int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t en
 	struct error *reterr)
 {
 	_cleanup_(work_done) struct work w = {0};
+	_cleanup_(refine_done) struct refine refine = {0};
 	int r;
 
 	r = weights_finite(weights + (size_t) first * c->columns, end - first, c->columns, reterr);
 	if (r < 0)
 		return r;
 	r = work_init(&w, c, m);
+	if (r < 0)
+		return r;
+	r = refine_init(&refine, c);
 	if (r < 0)
 		return r;
 	for (uint32_t row = first; row < end; row++) {
@@ -286,6 +196,7 @@ int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t en
 		run_pass(&w, weights + at, MIN_OF(c->planes, (uint32_t) FIRST_PLANES));
 		for (uint32_t planes = FIRST_PLANES + 1; planes <= c->planes; planes++)
 			run_pass(&w, weights + at, planes);
+		refine_row(&refine, c, w.codes, weights + at, m);
 	}
 	r = gptq_scales(c->alpha + (size_t) first * c->groups * c->planes, c, weights, first, end, m, c->planes);
 	if (r < 0)

@@ -31,8 +31,9 @@ double metric_error(const struct metric *m, const float *a, const float *b);
  * @c: from coded_allocate(), sum coding; only these rows are written, so threads can share it
  *
  * GPTQ at two planes; for each further plane the same pass from the original weights, each code free only
- * to choose between its two children, scales fitted at each group's start to the weights as they are then;
- * last, all scales of a row together by least squares in the metric.
+ * to choose between its two children, scales fitted at each group's start to the weights as they are then.
+ * Then each code is moved where the errors of all prefixes together fall most, and all scales of a row are
+ * refitted together by least squares in the metric.
  * Return: 0; -EINVAL when a weight is not finite; -ENOMEM. Any thread.
  */
 int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t end, const struct metric *m,
