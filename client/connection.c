@@ -22,6 +22,8 @@ static int open_bus(sd_bus **ret, const char *address)
 		return sd_bus_open_system(ret);
 	if (strcmp(address, "session") == 0)
 		return sd_bus_open_user(ret);
+	if (!strchr(address, ':'))
+		return -EINVAL;
 	r = sd_bus_new(&bus);
 	if (r < 0)
 		return r;
@@ -50,7 +52,7 @@ int bitshed_open(struct bitshed **ret, const char *address, struct bitshed_error
 	r = open_bus(&b->bus, address);
 	if (r < 0) {
 		free(b);
-		if (r == -EINVAL || r == -ENOMEDIUM)
+		if (r == -EINVAL)
 			return fail(reterr, -EINVAL, "'%.100s' is no bus: system, session or a D-Bus address", address);
 		return fail(reterr, r == -ENOMEM ? r : -ECONNREFUSED, "no bus at '%.100s': %s", address,
 			strerrordesc_np(-r));

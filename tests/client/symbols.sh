@@ -1,0 +1,11 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# What the library exports is what its header declares, no more and no less: symbols.sh LIBRARY HEADER
+set -eu
+exported=$(nm -D --defined-only "$1" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort)
+declared=$(sed -n 's/^BITSHED_API .*[ *]\(bitshed_[a-z_]*\)(.*/\1/p' "$2" | sort)
+if [ "$exported" != "$declared" ]; then
+	printf 'exported:\n%s\ndeclared:\n%s\n' "$exported" "$declared" >&2
+	exit 1
+fi
+nm -D --undefined-only "$1" | grep -q sd_bus || { echo "expected a library that uses sd-bus" >&2; exit 1; }
