@@ -133,8 +133,8 @@ static void test_rows_are_independent(void)
 	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(quantize_gptq(&whole, weights, ROWS, COLUMNS, moment, &options, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(coded_allocate(&parts, CODING_SUM, ROWS, COLUMNS, 64, 3, false, NULL), 0);
-	CU_ASSERT_EQUAL(gptq_rows(&parts, weights, 10, ROWS, m, NULL), 0);
-	CU_ASSERT_EQUAL(gptq_rows(&parts, weights, 0, 10, m, NULL), 0);
+	CU_ASSERT_EQUAL(gptq_rows(&parts, weights, 10, ROWS, m, &options, NULL), 0);
+	CU_ASSERT_EQUAL(gptq_rows(&parts, weights, 0, 10, m, &options, NULL), 0);
 	CU_ASSERT_EQUAL(memcmp(whole.codes, parts.codes, ROWS * COLUMNS), 0);
 	CU_ASSERT_EQUAL(memcmp(whole.alpha, parts.alpha, sizeof(float) * ROWS * 3 * 3), 0);
 }

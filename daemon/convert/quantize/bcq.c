@@ -18,7 +18,7 @@ static const double expected_error[BITS_PLANES_MAX] = {.36, .116, .037, .0115, .
  * Each width counts by its own expected error. Widths between the served ones and the top are rarely asked
  * for: at full weight they would cost the narrow widths more than they gain themselves.
  */
-static void choose_lambda(double *lambda, uint32_t planes, bool favour_top)
+void nested_lambda(double *lambda, uint32_t planes, bool favour_top)
 {
 	static const double by_distance[] = {1, .5, .3};
 
@@ -33,17 +33,17 @@ static void choose_lambda(double *lambda, uint32_t planes, bool favour_top)
 }
 
 /* Refining after each new plane, not only after the last, ends in a better place. */
-static void fit_group(struct fit *f, const float *weights, uint32_t n, uint32_t planes, bool favour_top)
+void nested_fit(struct fit *f, const float *weights, uint32_t n, uint32_t planes, bool favour_top)
 {
 	double lambda[BITS_PLANES_MAX];
 
 	fit_load(f, weights, n);
 	fit_alternate(f, MIN_OF(planes, 2u), 20);
-	choose_lambda(lambda, planes, favour_top);
+	nested_lambda(lambda, planes, favour_top);
 	fit_joint(f, lambda, planes <= 2 ? ROUNDS : 0);
 	while (fit_state(f)->planes < planes) {
 		fit_split(f, 20);
-		choose_lambda(lambda, fit_state(f)->planes, favour_top);
+		nested_lambda(lambda, fit_state(f)->planes, favour_top);
 		fit_joint(f, lambda, ROUNDS);
 	}
 }
@@ -65,7 +65,7 @@ int bcq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t end
 			uint32_t column = g * c->group_columns;
 			size_t at = (size_t) row * c->columns + column;
 
-			fit_group(f, weights + at, MIN_OF(c->group_columns, c->columns - column), c->planes,
+			nested_fit(f, weights + at, MIN_OF(c->group_columns, c->columns - column), c->planes,
 				options->favour_top);
 			fit_store(f, c->alpha + ((size_t) row * c->groups + g) * c->planes, c->codes + at);
 		}

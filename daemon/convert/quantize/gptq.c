@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Nested codes with error compensation (methods C3 with the codes of C2). Each weight's rounding error is
- * passed on to the columns that come after it, in the proportions that keep the layer's output. What a pass
- * for a wide width could not mend, because the codes of the narrow ones were given, refine.c does.
+ * Nested codes with error compensation (methods C3 with the codes of D4.4-3). Each weight's rounding error is
+ * passed on to the columns that come after it, in the proportions that keep the layer's output. Every width
+ * makes its own errors, so every width keeps its own copy of the moved weights; the one code of a column is
+ * the one that serves all copies best. refine.c then mends what later columns could not.
  */
 #include "convert/quantize/gptq.h"
 
@@ -15,127 +16,139 @@
 #include "convert/quantize/metric.h"
 #include "convert/quantize/refine.h"
 
-#define FIRST_PLANES 2
-#define ROUNDS 20
+#define ROUNDS 10
 
 /**
  * struct work - one row
- * @codes: of the row; during a pass the columns still to come hold the codes of the pass before
- * @now: the weights as the errors so far have moved them
- * @group, @trial: one group's weights and codes while its scales are fitted
+ * @now: [planes][columns], the weights as the errors of that width so far have moved them
+ * @group: [planes][group_columns], one group of them while its scales are fitted
+ * @prefix: [group_columns], codes of one width
+ * @value: [planes][codes], what the prefix of a code means in the present group
  */
 struct work {
 	const struct coded *c;
 	const struct metric *m;
-	uint8_t *codes, *trial;
-	double *now;
+	uint8_t *codes, *prefix;
+	double *now, value[BITS_PLANES_MAX][FIT_CODES_MAX], lambda[BITS_PLANES_MAX];
 	float *group;
 	struct fit *fit;
 };
 
 static void work_done(struct work *w)
 {
-	free(w->trial);
+	free(w->prefix);
 	free(w->now);
 	free(w->group);
 	fit_free(w->fit);
 }
 
-static int work_init(struct work *w, const struct coded *c, const struct metric *m)
+static int work_init(struct work *w, const struct coded *c, const struct metric *m, bool favour_top)
 {
 	w->c = c;
 	w->m = m;
-	w->trial = malloc(c->group_columns);
-	w->now = calloc(c->columns, sizeof *w->now);
-	w->group = calloc(c->group_columns, sizeof *w->group);
-	if (!w->trial || !w->now || !w->group)
+	w->prefix = malloc(c->group_columns);
+	w->now = calloc((size_t) c->planes * c->columns, sizeof *w->now);
+	w->group = calloc((size_t) c->planes * c->group_columns, sizeof *w->group);
+	if (!w->prefix || !w->now || !w->group)
 		return -ENOMEM;
+	nested_lambda(w->lambda, c->planes, favour_top);
 	return fit_new(&w->fit, c->group_columns);
 }
 
-static double code_value(uint32_t code, const double *alpha, uint32_t planes)
+/* Scales of every width for the present codes of the group at @begin, each for its own moved weights. */
+static void fit_widths(struct work *w, uint32_t begin, uint32_t n)
 {
-	double v = 0;
+	for (uint32_t p = 1; p <= w->c->planes; p++) {
+		double alpha[BITS_PLANES_MAX];
 
-	for (uint32_t i = 0; i < planes; i++)
-		v += code >> (planes - 1 - i) & 1 ? alpha[i] : -alpha[i];
-	return v;
+		for (uint32_t t = 0; t < n; t++)
+			w->prefix[t] = w->codes[begin + t] >> (w->c->planes - p);
+		(void) fit_scales(alpha, w->group + (size_t) (p - 1) * w->c->group_columns, w->prefix, n, p);
+		for (uint32_t code = 0; code < 1u << w->c->planes; code++) {
+			double v = 0;
+
+			for (uint32_t i = 0; i < p; i++)
+				v += code >> (w->c->planes - 1 - i) & 1 ? alpha[i] : -alpha[i];
+			w->value[p - 1][code] = v;
+		}
+	}
 }
 
-/* The nearest of @n codes from @first on. */
-static uint32_t nearest_code(double w, uint32_t first, uint32_t n, const double *alpha, uint32_t planes)
+/* The code that serves all widths best; @now: what each width wants. */
+static uint32_t best_code(const struct work *w, const double *now)
 {
 	double smallest = INFINITY;
-	uint32_t best = first;
+	uint32_t best = 0;
 
-	for (uint32_t code = first; code < first + n; code++) {
-		double distance = fabs(w - code_value(code, alpha, planes));
+	for (uint32_t code = 0; code < 1u << w->c->planes; code++) {
+		double cost = 0;
 
-		if (distance < smallest) {
-			smallest = distance;
+		for (uint32_t p = 0; p < w->c->planes; p++) {
+			double e = now[p] - w->value[p][code];
+
+			cost += w->lambda[p] * e * e;
+		}
+		if (cost < smallest) {
+			smallest = cost;
 			best = code;
 		}
 	}
 	return best;
 }
 
-/* Scales for one more plane on fixed parents: the better child and least squares in turn (methods D4.4-2). */
-static void fit_children(struct work *w, double *alpha, const uint8_t *parents, uint32_t n, uint32_t planes)
+static void fit_group(struct work *w, uint32_t begin, uint32_t n, bool favour_top)
 {
-	double last = INFINITY, error, mean = 0;
+	uint32_t planes = w->c->planes, stride = w->c->group_columns;
+	float alpha[BITS_PLANES_MAX];
 
-	(void) fit_scales(alpha, w->group, parents, n, planes - 1);
-	for (uint32_t t = 0; t < n; t++)
-		mean += fabs(w->group[t] - code_value(parents[t], alpha, planes - 1)) / n;
-	alpha[planes - 1] = mean;
-	for (uint32_t round = 0; round < ROUNDS; round++) {
+	for (uint32_t p = 0; p < planes; p++)
 		for (uint32_t t = 0; t < n; t++)
-			w->trial[t] = (uint8_t) nearest_code(w->group[t], 2u * parents[t], 2, alpha, planes);
-		error = fit_scales(alpha, w->group, w->trial, n, planes);
-		if (!(error < last))
-			return;
-		last = error;
+			w->group[p * stride + t] = (float) w->now[(size_t) p * w->c->columns + begin + t];
+	nested_fit(w->fit, w->group + (size_t) (planes - 1) * stride, n, planes, favour_top);
+	fit_store(w->fit, alpha, w->codes + begin);
+	fit_widths(w, begin, n);
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		for (uint32_t t = 0; t < n; t++) {
+			double now[BITS_PLANES_MAX];
+
+			for (uint32_t p = 0; p < planes; p++)
+				now[p] = w->group[p * stride + t];
+			w->codes[begin + t] = (uint8_t) best_code(w, now);
+		}
+		fit_widths(w, begin, n);
 	}
 }
 
-static void fit_group(struct work *w, double *alpha, uint32_t begin, uint32_t n, uint32_t planes)
-{
-	for (uint32_t t = 0; t < n; t++)
-		w->group[t] = (float) w->now[begin + t];
-	if (planes > FIRST_PLANES) {
-		fit_children(w, alpha, w->codes + begin, n, planes);
-		return;
-	}
-	fit_load(w->fit, w->group, n);
-	fit_alternate(w->fit, planes, ROUNDS);
-	memcpy(alpha, fit_state(w->fit)->alpha[planes], planes * sizeof *alpha);
-}
-
-static void code_column(struct work *w, uint32_t column, const double *alpha, uint32_t planes)
+static void code_column(struct work *w, uint32_t column)
 {
 	const double *u = w->m->u + (size_t) column * w->m->columns;
-	bool first = planes <= FIRST_PLANES;
-	uint32_t code = nearest_code(w->now[column], first ? 0 : 2u * w->codes[column],
-		first ? 1u << planes : 2, alpha, planes);
-	double error = (w->now[column] - code_value(code, alpha, planes)) / u[column];
+	double now[BITS_PLANES_MAX];
+	uint32_t code;
 
+	for (uint32_t p = 0; p < w->c->planes; p++)
+		now[p] = w->now[(size_t) p * w->c->columns + column];
+	code = best_code(w, now);
 	w->codes[column] = (uint8_t) code;
-	for (uint32_t j = column + 1; j < w->m->columns; j++)
-		w->now[j] -= error * u[j];
+	for (uint32_t p = 0; p < w->c->planes; p++) {
+		double *to = w->now + (size_t) p * w->c->columns;
+		double error = (now[p] - w->value[p][code]) / u[column];
+
+		for (uint32_t j = column + 1; j < w->c->columns; j++)
+			to[j] -= error * u[j];
+	}
 }
 
-static void run_pass(struct work *w, const float *weights, uint32_t planes)
+static void run_pass(struct work *w, const float *weights, bool favour_top)
 {
-	double alpha[BITS_PLANES_MAX];
-
-	for (uint32_t i = 0; i < w->c->columns; i++)
-		w->now[i] = weights[i];
+	for (uint32_t p = 0; p < w->c->planes; p++)
+		for (uint32_t i = 0; i < w->c->columns; i++)
+			w->now[(size_t) p * w->c->columns + i] = weights[i];
 	for (uint32_t begin = 0; begin < w->c->columns; begin += w->c->group_columns) {
 		uint32_t n = MIN_OF(w->c->group_columns, w->c->columns - begin);
 
-		fit_group(w, alpha, begin, n, planes);
+		fit_group(w, begin, n, favour_top);
 		for (uint32_t t = 0; t < n; t++)
-			code_column(w, begin + t, alpha, planes);
+			code_column(w, begin + t);
 	}
 }
 
@@ -174,7 +187,7 @@ static void turn_negative(struct coded *c, uint32_t row)
 }
 
 int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t end, const struct metric *m,
-	struct error *reterr)
+	const struct quantize_options *options, struct error *reterr)
 {
 	_cleanup_(work_done) struct work w = {0};
 	_cleanup_(refine_done) struct refine refine = {0};
@@ -183,7 +196,7 @@ int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t en
 	r = weights_finite(weights + (size_t) first * c->columns, end - first, c->columns, reterr);
 	if (r < 0)
 		return r;
-	r = work_init(&w, c, m);
+	r = work_init(&w, c, m, options->favour_top);
 	if (r < 0)
 		return r;
 	r = refine_init(&refine, c);
@@ -193,9 +206,7 @@ int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t en
 		size_t at = (size_t) row * c->columns;
 
 		w.codes = c->codes + at;
-		run_pass(&w, weights + at, MIN_OF(c->planes, (uint32_t) FIRST_PLANES));
-		for (uint32_t planes = FIRST_PLANES + 1; planes <= c->planes; planes++)
-			run_pass(&w, weights + at, planes);
+		run_pass(&w, weights + at, options->favour_top);
 		refine_row(&refine, c, w.codes, weights + at, m);
 	}
 	r = gptq_scales(c->alpha + (size_t) first * c->groups * c->planes, c, weights, first, end, m, c->planes);
@@ -220,7 +231,7 @@ int quantize_gptq(struct coded *ret, const float *weights, uint32_t rows, uint32
 	r = metric_new(&m, second_moment, columns, reterr);
 	if (r < 0)
 		return r;
-	r = gptq_rows(&c, weights, 0, rows, m, reterr);
+	r = gptq_rows(&c, weights, 0, rows, m, options, reterr);
 	if (r < 0)
 		return r;
 	*ret = c;

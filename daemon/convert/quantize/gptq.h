@@ -30,14 +30,13 @@ double metric_error(const struct metric *m, const float *a, const float *b);
  * gptq_rows() - quantize rows @first to @end - 1 of @weights, the whole matrix
  * @c: from coded_allocate(), sum coding; only these rows are written, so threads can share it
  *
- * GPTQ at two planes; for each further plane the same pass from the original weights, each code free only
- * to choose between its two children, scales fitted at each group's start to the weights as they are then.
- * Then each code is moved where the errors of all prefixes together fall most, and all scales of a row are
- * refitted together by least squares in the metric.
+ * GPTQ for all widths at once: each column gets the code whose prefixes serve all widths best, each width
+ * passes its own error on. Then single codes are moved where all widths together gain, and all scales of a
+ * row are refitted together by least squares in the metric.
  * Return: 0; -EINVAL when a weight is not finite; -ENOMEM. Any thread.
  */
 int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t end, const struct metric *m,
-	struct error *reterr);
+	const struct quantize_options *options, struct error *reterr);
 
 /**
  * gptq_scales() - the best scales of the first @planes planes, all groups of a row together, in the metric

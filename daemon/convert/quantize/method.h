@@ -58,3 +58,11 @@ int quantize_levels(struct coded *ret, const float *weights, uint32_t rows, uint
 
 /** levels_mirror() - ascending table of 2^planes from zero and the positive ones; zero appears twice */
 void levels_mirror(float *levels, const float *magnitudes, uint32_t planes, float scale);
+
+struct fit;
+
+/** nested_lambda() - how much the errors at p = index + 1 of @planes planes count in a joint fit */
+void nested_lambda(double *lambda, uint32_t planes, bool favour_top);
+
+/** nested_fit() - load @f with a group and leave the joint nested fit in it (methods D4.4-3) */
+void nested_fit(struct fit *f, const float *weights, uint32_t n, uint32_t planes, bool favour_top);
