@@ -44,6 +44,9 @@ static void work_done(struct work *w)
 
 static int work_init(struct work *w, const struct coded *c, const struct metric *m, bool favour_top)
 {
+	/* One plane is of little use without training; two gain by this what four hardly lose. */
+	static const double importance[] = {.1, 3, 1.5};
+
 	w->c = c;
 	w->m = m;
 	w->prefix = malloc(c->group_columns);
@@ -52,6 +55,8 @@ static int work_init(struct work *w, const struct coded *c, const struct metric 
 	if (!w->prefix || !w->now || !w->group)
 		return -ENOMEM;
 	nested_lambda(w->lambda, c->planes, favour_top);
+	for (uint32_t p = 0; p < c->planes && p < ARRAY_SIZE(importance); p++)
+		w->lambda[p] *= importance[p];
 	return fit_new(&w->fit, c->group_columns);
 }
 
