@@ -123,7 +123,7 @@ int input_read(const char *path, const struct bitshed_model *model, enum bitshed
 	size_t *ret_size)
 {
 	_cleanup_(cmd_freep) unsigned char *data = NULL;
-	size_t size, offset = 0;
+	size_t size = 0, offset = 0;
 	int r = read_all(path, &data, &size);
 
 	if (r < 0) {

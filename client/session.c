@@ -196,7 +196,7 @@ int bitshed_session_open(struct bitshed_session **ret, struct bitshed *b, const 
 	uint32_t slots, struct bitshed_error *reterr)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-	struct bitshed_session *s;
+	struct bitshed_session *s = NULL;
 	struct layout layout = {};
 	const char *object;
 	int memory, socket; /* the message's */
