@@ -55,7 +55,10 @@ static uint32_t group_size(const struct matrix *m, uint32_t group)
 	return MIN_OF(m->group_columns, m->columns - group * m->group_columns);
 }
 
-/* Inner products of the kept planes (and the ones column) with everything; the rest is not needed. */
+/*
+ * Inner products of the kept planes (and the ones column) with everything to their right in the upper
+ * triangle; the rest is not needed.
+ */
 static void fill_gram(const struct matrix *m, uint32_t kept, bool ones, const uint32_t *counts,
 	uint32_t group, double gram[9][9])
 {
@@ -65,11 +68,23 @@ static void fill_gram(const struct matrix *m, uint32_t kept, bool ones, const ui
 	for (uint32_t i = 0; i < kept; i++) {
 		gram[i][i] = n;
 		for (uint32_t j = i + 1; j < m->planes; j++, p += m->groups)
-			gram[i][j] = gram[j][i] = n - 2.0 * *p;
+			gram[i][j] = n - 2.0 * *p;
 	}
 	gram[m->planes][m->planes] = n;
+	for (uint32_t i = 0; i < kept; i++)
+		gram[i][m->planes] = 0;
 	for (uint32_t i = 0; ones && i < m->planes; i++, p += m->groups)
 		gram[i][m->planes] = gram[m->planes][i] = 2.0 * *p - n;
+}
+
+static void refit_one(const struct matrix *m, const uint32_t *counts, uint32_t group, const float *stored,
+	double *ret)
+{
+	double n = group_size(m, group), r = 0;
+
+	for (uint32_t j = 1; j < m->planes; j++)
+		r += (n - 2.0 * counts[(j - 1) * m->groups + group]) * (double) stored[j];
+	ret[0] = (double) stored[0] + r / n;
 }
 
 /* The usual step down to two planes in closed form: a row of a large matrix has dozens of groups. */
@@ -93,14 +108,14 @@ static void refit_two(const struct matrix *m, const uint32_t *counts, uint32_t g
 static void refit_group(const struct lower_matrix *l, const struct scratch *s, uint32_t group,
 	const float *stored, double *ret_offset)
 {
-	double gram[9][9] = {0}, alpha[BITS_PLANES_MAX];
+	double gram[9][9], alpha[BITS_PLANES_MAX];
 	const struct matrix *m = l->matrix;
 	bool ones = m->offset;
 
 	fill_gram(m, l->kept, ones, s->counts, group, gram);
 	for (uint32_t i = 0; i < m->planes; i++)
 		alpha[i] = (double) stored[i];
-	(void) lower_refit(gram, m->planes, l->kept, alpha, ones, s->alpha + (size_t) group * l->kept,
+	lower_refit_scales(gram, m->planes, l->kept, alpha, ones, s->alpha + (size_t) group * l->kept,
 		ret_offset);
 }
 
@@ -123,6 +138,8 @@ static void fit_row(const struct lower_matrix *l, const struct scratch *s, uint3
 		if (l->kept == m->planes)
 			for (uint32_t i = 0; i < l->kept; i++)
 				alpha[i] = (double) stored[i];
+		else if (l->kept == 1 && !m->offset)
+			refit_one(m, s->counts, g, stored, alpha);
 		else if (l->kept == 2 && !m->offset)
 			refit_two(m, s->counts, g, stored, alpha);
 		else

@@ -23,3 +23,7 @@ struct lower_matrix {
 
 /** lower_matrix_run() - Return: 0; -ENOMEM; -EBADMSG when a gain or bias is not finite */
 int lower_matrix_run(const struct lower_matrix *l, struct error *reterr);
+
+/** lower_refit_scales() - lower_refit() without the error; of @gram only rows of kept planes and of ones count */
+void lower_refit_scales(const double gram[9][9], uint32_t planes, uint32_t kept, const double *alpha,
+	bool with_offset, double *ret_alpha, double *ret_offset);
