@@ -12,7 +12,8 @@
 
 #define TASKS_PER_THREAD 3
 #define ROWS_PER_TASK 16      /* rows are split in multiples of it */
-#define MACS_PER_NSEC 8
+#define MACS_PER_NSEC 32
+#define MACS_PER_NSEC_SCALAR 2
 
 /**
  * struct product - how one step is cut; the same for all of its tasks
@@ -130,24 +131,51 @@ static void product_task(void *userdata, uint32_t task, uint32_t thread)
 	}
 }
 
-/* Enough tasks for all threads: narrower tiles first, they cost nothing but decodes; then fewer rows. */
+static uint64_t divide_up(uint64_t a, uint64_t b)
+{
+	return (a + b - 1) / b;
+}
+
+static uint64_t count_tiles(const struct product *p)
+{
+	return divide_up(p->columns, p->tile) * p->r->op->groups;
+}
+
+static void cut_columns(struct product *p, uint64_t want)
+{
+	uint64_t like = p->r->step->kernel->columns_per_tile;
+	uint64_t parts = divide_up(want, (uint64_t) p->r->op->groups * p->n_row_tasks);
+	uint64_t tile = divide_up(divide_up(p->columns, parts), like) * like;
+
+	p->tile = (uint32_t) MIN_OF(tile, p->tile);
+}
+
+static void cut_rows(struct product *p, uint64_t want)
+{
+	uint64_t rows = divide_up(p->rows, divide_up(want, count_tiles(p)));
+
+	p->rows_per_task = (uint32_t) (divide_up(rows, ROWS_PER_TASK) * ROWS_PER_TASK);
+	p->n_row_tasks = (uint32_t) divide_up(p->rows, p->rows_per_task);
+}
+
+/*
+ * Enough tasks for all threads. Each tile decodes the weights again, each part of the rows gathers the
+ * columns again: so whatever there is more of is cut first.
+ */
 static void cut(struct product *p, uint32_t threads)
 {
-	const struct step *s = p->r->step;
-	uint64_t want = (uint64_t) threads * TASKS_PER_THREAD, tasks, parts;
-	uint64_t like = s->kernel->columns_per_tile, tile = p->columns * p->r->op->groups / want;
+	uint64_t want = (uint64_t) threads * TASKS_PER_THREAD;
 
-	p->tile = s->columns_per_tile;
+	p->tile = p->r->step->columns_per_tile;
 	p->rows_per_task = p->rows;
-	if (threads > 1) {
-		tile = MAX_OF((tile + like - 1) / like * like, like);
-		p->tile = (uint32_t) MIN_OF(tile, p->tile);
-		tasks = (p->columns + p->tile - 1) / p->tile * p->r->op->groups;
-		parts = (want + tasks - 1) / tasks;
-		p->rows_per_task = (uint32_t) ((p->rows + parts - 1) / parts);
-		p->rows_per_task = (p->rows_per_task + ROWS_PER_TASK - 1) / ROWS_PER_TASK * ROWS_PER_TASK;
-	}
-	p->n_row_tasks = (p->rows + p->rows_per_task - 1) / p->rows_per_task;
+	p->n_row_tasks = 1;
+	if (threads == 1)
+		return;
+	if (p->columns > p->rows)
+		cut_columns(p, want);
+	cut_rows(p, want);
+	if (p->columns <= p->rows)
+		cut_columns(p, want);
 }
 
 void step_convolution(const struct run *r)
@@ -162,9 +190,8 @@ void step_convolution(const struct run *r)
 		.bias = layer->bias,
 	};
 	uint64_t work = p.columns * r->step->matrix.rows * r->step->matrix.words * BITS_PER_WORD /
-			MACS_PER_NSEC;
+			(r->step->kernel->needs != 0 ? MACS_PER_NSEC : MACS_PER_NSEC_SCALAR);
 
 	cut(&p, threads_count(run_threads(r, work)));
-	run_tasks(r, product_task, &p,
-		(p.columns + p.tile - 1) / p.tile * r->op->groups * p.n_row_tasks, work);
+	run_tasks(r, product_task, &p, count_tiles(&p) * p.n_row_tasks, work);
 }

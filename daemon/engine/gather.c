@@ -90,11 +90,11 @@ static void gather_inside(const struct gather *g, int64_t y, int64_t x, uint8_t 
 	}
 }
 
+/* What the taps leave of the last word of a column stays zero: no weight is there. */
 void gather_columns(const struct gather *g, uint64_t first, uint32_t count, uint8_t *out)
 {
 	const struct op *op = g->op;
 	const bool runs = op->dilation_w == 1 && g->group_channels == g->image.channels;
-	const size_t used = (size_t) op->kernel_h * op->kernel_w * g->group_channels;
 	uint64_t oy = first / g->out_width;
 	uint32_t ox = (uint32_t) (first % g->out_width);
 
@@ -102,11 +102,11 @@ void gather_columns(const struct gather *g, uint64_t first, uint32_t count, uint
 		int64_t y = (int64_t) oy * op->stride_h - op->pad_top;
 		int64_t x = (int64_t) ox * op->stride_w - op->pad_left;
 
+		memset(out + g->stride - BITS_PER_WORD, 0, BITS_PER_WORD);
 		if (runs && is_inside(g, y, x))
 			gather_inside(g, y, x, out);
 		else
 			gather_column(g, y, x, runs, out);
-		memset(out + used, 0, g->stride - used);
 		if (++ox == g->out_width) {
 			ox = 0;
 			oy++;

@@ -12,11 +12,11 @@
  */
 #define TILE_BYTES (128 * 1024)
 #define TILE_COLUMNS_MAX 256
-#define ACC_BYTES (32 * 1024)
+#define ACC_BYTES (64 * 1024)
 #define BLOCK_ROWS_MIN 16
 #define REPEAT_VALUES 256 /* requantize about so many values per call */
 
-#define WORK_MIN 10000
+#define WORK_MIN 5000
 
 #define LINES_BYTES (64 * 1024)
 #define DEPTHWISE_CHANNELS 64
@@ -90,15 +90,16 @@ static bool is_direct(const struct step *s, const struct value *in)
 	       op->pad_bottom == 0 && op->pad_right == 0 && in->shape.channels % 64 == 0;
 }
 
-/* Not more than fits in memory near the processor, a multiple of what the kernel likes, at most all. */
+/* What fits near the processor, in tiles of one size, so that the last one is not a crumb. */
 static uint32_t tile_columns(const struct step *s, const struct value *out)
 {
 	uint64_t all = (uint64_t) out->shape.height * out->shape.width;
 	uint64_t like = s->kernel->columns_per_tile;
-	uint64_t n = TILE_BYTES / ((uint64_t) s->matrix.words * BITS_PER_WORD);
+	uint64_t n = TILE_BYTES / ((uint64_t) s->matrix.words * BITS_PER_WORD), tiles;
 
-	n = MIN_OF(n, TILE_COLUMNS_MAX);
-	n = MAX_OF(n / like * like, like);
+	n = MAX_OF(MIN_OF(n, TILE_COLUMNS_MAX), like);
+	tiles = (all + n - 1) / n;
+	n = ((all + tiles - 1) / tiles + like - 1) / like * like;
 	return (uint32_t) MIN_OF(n, all);
 }
 
