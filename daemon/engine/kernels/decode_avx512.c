@@ -20,74 +20,127 @@
 #define BLOCK_WORDS 16 /* 32 rows * 16 words * 64 weights = 32 KiB */
 #define QUADS_PER_WORD 16
 
+/* A body with the number of planes as a constant, so that scales stay in registers. */
+#define INLINED static inline __attribute__((always_inline))
+#define PER_PLANES(planes, fn, ...)                                                                \
+	switch (planes) {                                                                          \
+	case 1: fn(w, 1, __VA_ARGS__); break;                                                      \
+	case 2: fn(w, 2, __VA_ARGS__); break;                                                      \
+	case 3: fn(w, 3, __VA_ARGS__); break;                                                      \
+	case 4: fn(w, 4, __VA_ARGS__); break;                                                      \
+	case 5: fn(w, 5, __VA_ARGS__); break;                                                      \
+	case 6: fn(w, 6, __VA_ARGS__); break;                                                      \
+	case 7: fn(w, 7, __VA_ARGS__); break;                                                      \
+	default: fn(w, 8, __VA_ARGS__); break;                                                     \
+	}
+
 /* Where the register of @quad and @half lies. */
 static int8_t *quad_at(int8_t *scratch, uint32_t quad, uint32_t half)
 {
 	return scratch + ((size_t) quad * 2 + half) * 64;
 }
 
-/* Words [first, first + words) of one row, a register of 64 weights per word, to slot @slot of each word. */
-static void decode_row_sum(const struct kernel_matrix *w, uint32_t row, uint32_t first, uint32_t words,
-	int8_t *scratch, uint32_t half, uint32_t slot)
+/*
+ * struct row - one row being decoded
+ * @twice, @clear: sum coding, 2 alpha of each plane and the weight with all bits clear, of this group
+ * @table: level coding, filled up with zeros
+ */
+struct row {
+	const struct kernel_matrix *w;
+	uint32_t row;
+	__m512i twice[BITS_PLANES_MAX], clear;
+	_Alignas(16) int8_t table[256];
+};
+
+INLINED void row_start(struct row *d, const struct kernel_matrix *w, uint32_t row)
 {
-	size_t row_word = (size_t) row * w->words;
-	uint32_t k = first;
-
-	while (k < first + words) {
-		uint32_t group = k / w->group_words, end = (group + 1) * w->group_words;
-		const int8_t *alpha = w->alpha + ((size_t) row * w->groups + group) * w->planes;
-		int32_t clear = w->offset[(size_t) row * w->groups + group];
-		__m512i twice[BITS_PLANES_MAX], base;
-
-		for (uint32_t i = 0; i < w->planes; i++) {
-			clear -= alpha[i];
-			twice[i] = _mm512_set1_epi8((char) (2 * alpha[i]));
-		}
-		base = _mm512_set1_epi8((char) clear);
-		for (end = end < first + words ? end : first + words; k < end; k++) {
-			__m512i sum = base;
-
-			for (uint32_t i = 0; i < w->planes; i++)
-				sum = _mm512_mask_add_epi8(sum,
-					_cvtu64_mask64(w->plane[i][row_word + k]), sum, twice[i]);
-			_mm512_store_si512(quad_at(scratch, (k - first) * QUADS_PER_WORD + slot, half), sum);
-		}
-	}
+	d->w = w;
+	d->row = row;
+	d->clear = _mm512_setzero_si512();
+#pragma GCC unroll 8
+	for (uint32_t i = 0; i < BITS_PLANES_MAX; i++)
+		d->twice[i] = d->clear;
+	if (!w->level)
+		return;
+	memset(d->table, 0, sizeof d->table);
+	memcpy(d->table, w->level + (size_t) row * w->level_stride, (size_t) 1 << w->planes);
 }
 
-/* The entries of @table, 16 per lane of four, that the low four bits of @index name, slice by slice. */
-static __m512i look_up(const int8_t *table, uint32_t entries, __m512i index)
+/* The scales of a group, before its weights. */
+INLINED void row_scales(struct row *d, uint32_t planes, uint32_t group)
 {
-	__m512i low = _mm512_and_si512(index, _mm512_set1_epi8(15));
-	__m512i high = _mm512_and_si512(_mm512_srli_epi16(index, 4), _mm512_set1_epi8(15));
-	__m512i found = _mm512_setzero_si512();
+	const struct kernel_matrix *w = d->w;
+	size_t at = (size_t) d->row * w->groups + group;
+	const int8_t *alpha = w->alpha + at * planes;
+	int32_t clear = w->offset[at];
 
-	for (uint32_t s = 0; s < entries / 16; s++) {
-		__m512i slice = _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *) table + s));
+#pragma GCC unroll 8
+	for (uint32_t i = 0; i < planes; i++) {
+		clear -= alpha[i];
+		d->twice[i] = _mm512_set1_epi8((char) (2 * alpha[i]));
+	}
+	d->clear = _mm512_set1_epi8((char) clear);
+}
+
+INLINED __mmask64 row_bits(const struct row *d, uint32_t plane, uint32_t word)
+{
+	return _cvtu64_mask64(d->w->plane[plane][(size_t) d->row * d->w->words + word]);
+}
+
+INLINED __m512i weights_sum(const struct row *d, uint32_t planes, uint32_t word)
+{
+	__m512i sum = d->clear;
+
+#pragma GCC unroll 8
+	for (uint32_t i = 0; i < planes; i++)
+		sum = _mm512_mask_add_epi8(sum, row_bits(d, i, word), sum, d->twice[i]);
+	return sum;
+}
+
+/* The low four bits of an index choose within 16 levels, the others which 16. */
+INLINED __m512i weights_level(const struct row *d, uint32_t planes, uint32_t word)
+{
+	const __m512i nibble = _mm512_set1_epi8(15);
+	__m512i index = _mm512_setzero_si512(), found = index, low, high;
+
+#pragma GCC unroll 8
+	for (uint32_t i = 0; i < planes; i++)
+		index = _mm512_mask_add_epi8(index, row_bits(d, i, word), index,
+			_mm512_set1_epi8((char) (1u << (planes - 1 - i))));
+	low = _mm512_and_si512(index, nibble);
+	high = _mm512_and_si512(_mm512_srli_epi16(index, 4), nibble);
+	for (uint32_t s = 0; s < 1u << planes; s += 16) {
+		__m512i slice = _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *) (d->table + s)));
 
 		found = _mm512_mask_shuffle_epi8(found,
-			_mm512_cmpeq_epi8_mask(high, _mm512_set1_epi8((char) s)), slice, low);
+			_mm512_cmpeq_epi8_mask(high, _mm512_set1_epi8((char) (s / 16))), slice, low);
 	}
 	return found;
 }
 
-static void decode_row_level(const struct kernel_matrix *w, uint32_t row, uint32_t first,
+/* Words [first, first + words) of one row, a register of 64 weights per word, to slot @slot of each word. */
+INLINED void decode_row_at(const struct kernel_matrix *w, uint32_t planes, uint32_t row, uint32_t first,
 	uint32_t words, int8_t *scratch, uint32_t half, uint32_t slot)
 {
-	uint32_t entries = 1u << w->planes;
-	size_t row_word = (size_t) row * w->words;
-	_Alignas(16) int8_t table[256] = {0};
+	uint32_t group = first / w->group_words;
+	struct row d;
 
-	memcpy(table, w->level + (size_t) row * w->level_stride, entries);
-	for (uint32_t k = first; k < first + words; k++) {
-		__m512i index = _mm512_setzero_si512();
+	row_start(&d, w, row);
+	for (uint32_t k = first; k < first + words; group++) {
+		uint32_t end = w->level ? first + words : (group + 1) * w->group_words;
 
-		for (uint32_t i = 0; i < w->planes; i++)
-			index = _mm512_mask_add_epi8(index, _cvtu64_mask64(w->plane[i][row_word + k]),
-				index, _mm512_set1_epi8((char) (1u << (w->planes - 1 - i))));
-		_mm512_store_si512(quad_at(scratch, (k - first) * QUADS_PER_WORD + slot, half),
-			look_up(table, entries < 16 ? 16 : entries, index));
+		if (!w->level)
+			row_scales(&d, planes, group);
+		for (end = end < first + words ? end : first + words; k < end; k++)
+			_mm512_store_si512(quad_at(scratch, (k - first) * QUADS_PER_WORD + slot, half),
+				w->level ? weights_level(&d, planes, k) : weights_sum(&d, planes, k));
 	}
+}
+
+static void decode_row(const struct kernel_matrix *w, uint32_t row, uint32_t first, uint32_t words,
+	int8_t *scratch, uint32_t half, uint32_t slot)
+{
+	PER_PLANES(w->planes, decode_row_at, row, first, words, scratch, half, slot)
 }
 
 #define ZIP(a, b, lo, hi, width)                                                                   \
@@ -136,10 +189,8 @@ static void decode_half(const struct kernel_matrix *w, uint32_t row, uint32_t ro
 			for (uint32_t k = 0; k < words; k++)
 				_mm512_store_si512(quad_at(scratch, k * QUADS_PER_WORD + r, half),
 					_mm512_setzero_si512());
-		else if (w->level)
-			decode_row_level(w, row + r, first, words, scratch, half, r);
 		else
-			decode_row_sum(w, row + r, first, words, scratch, half, r);
+			decode_row(w, row + r, first, words, scratch, half, r);
 	}
 	for (uint32_t k = 0; k < words; k++)
 		transpose(quad_at(scratch, k * QUADS_PER_WORD, 0), half);
@@ -244,9 +295,50 @@ static void multiply_columns(struct tile t, uint32_t count)
 	}
 }
 
+/*
+ * One or two columns: nothing is decoded twice, so weights go from the decoder's register into the
+ * product, and each row adds up its lanes in the end.
+ */
+INLINED void multiply_row_at(const struct kernel_matrix *w, uint32_t planes,
+	const struct kernel_columns *x, uint32_t row, int32_t *acc, uint32_t acc_stride)
+{
+	const uint8_t *q0 = x->u8, *q1 = x->count > 1 ? q0 + (size_t) w->words * 64 : q0;
+	__m512i s0 = _mm512_setzero_si512(), s1 = s0;
+	uint32_t group = 0;
+	struct row d;
+
+	row_start(&d, w, row);
+	for (uint32_t k = 0; k < w->words; group++) {
+		uint32_t end = w->level ? w->words : (group + 1) * w->group_words;
+
+		if (!w->level)
+			row_scales(&d, planes, group);
+		for (end = end < w->words ? end : w->words; k < end; k++) {
+			__m512i v = w->level ? weights_level(&d, planes, k) : weights_sum(&d, planes, k);
+
+			s0 = _mm512_dpbusd_epi32(s0, _mm512_loadu_si512(q0 + (size_t) k * 64), v);
+			s1 = _mm512_dpbusd_epi32(s1, _mm512_loadu_si512(q1 + (size_t) k * 64), v);
+		}
+	}
+	acc[row] = _mm512_reduce_add_epi32(s0);
+	if (x->count > 1)
+		acc[(size_t) acc_stride + row] = _mm512_reduce_add_epi32(s1);
+}
+
+static void multiply_row(const struct kernel_matrix *w, const struct kernel_columns *x, uint32_t row,
+	int32_t *acc, uint32_t acc_stride)
+{
+	PER_PLANES(w->planes, multiply_row_at, x, row, acc, acc_stride)
+}
+
 void decode_avx512(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
 	uint32_t acc_stride, void *scratch)
 {
+	if (x->count <= 2) {
+		for (uint32_t r = 0; r < w->rows && x->count; r++)
+			multiply_row(w, x, r, acc, acc_stride);
+		return;
+	}
 	for (uint32_t first = 0; first < w->words; first += BLOCK_WORDS) {
 		uint32_t words = w->words - first < BLOCK_WORDS ? w->words - first : BLOCK_WORDS;
 
