@@ -77,6 +77,8 @@ static void start_client(struct client *c, uint32_t number, struct reference *tw
 		c->session.map[i] = (uint8_t) test_random(&state);
 	reference_run(two, false, c->session.map, c->expected[2]);
 	reference_run(four, false, c->session.map, c->expected[4]);
+	/* Or a wrong width could not be told from the right one. */
+	CU_ASSERT_NOT_EQUAL(memcmp(c->expected[2], c->expected[4], c->session.output_bytes), 0);
 }
 
 static uint32_t switch_count(void)
