@@ -21,6 +21,7 @@ struct call {
 	sd_bus_message *message;
 	struct entry *entry;
 	const char *rule;
+	size_t input_bytes;
 	struct request request;
 	float output[];
 };
@@ -112,6 +113,7 @@ static struct call *call_free(struct call *c)
 	if (!c)
 		return NULL;
 	list_remove(&c->link);
+	c->manager->calls_bytes -= c->input_bytes;
 	(void) plan_unref(c->request.plan);
 	(void) entry_unref(c->entry);
 	(void) sd_bus_message_unref(c->message);
@@ -206,15 +208,24 @@ static int check_options(const struct plan *plan, const struct infer_options *o,
 	return parse_type(plan, o->input_type, reterr);
 }
 
-static int new_call(struct entry *e, sd_bus_message *m, const struct infer_options *o, const void *input,
-	struct call **ret)
-{
-	struct call *c = calloc(1, sizeof *c + e->plan->output_bytes);
+/* Waiting calls keep their messages: many large ones must not take the machine's memory. */
+#define CALLS_INPUTS_MAX 8
 
+static int new_call(struct entry *e, sd_bus_message *m, const struct infer_options *o, const void *input,
+	size_t size, struct call **ret)
+{
+	struct manager *manager = e->manager;
+	struct call *c;
+
+	if (manager->calls_bytes + size > manager->config->bus_input_bytes_max * CALLS_INPUTS_MAX)
+		return -EBUSY;
+	c = calloc(1, sizeof *c + e->plan->output_bytes);
 	if (!c)
 		return -ENOMEM;
+	c->input_bytes = size;
+	manager->calls_bytes += size;
 	list_init(&c->link);
-	c->manager = e->manager;
+	c->manager = manager;
 	c->message = sd_bus_message_ref(m);
 	c->entry = entry_ref(e);
 	c->rule = policy_rule_name(e->active.rule);
@@ -222,7 +233,7 @@ static int new_call(struct entry *e, sd_bus_message *m, const struct infer_optio
 	c->request.input = input;
 	c->request.output = c->output;
 	c->request.priority = o->priority;
-	c->request.deadline_nsec = manager_deadline(e->manager, o->deadline_ms);
+	c->request.deadline_nsec = manager_deadline(manager, o->deadline_ms);
 	c->request.done = on_call_done;
 	c->request.userdata = c;
 	*ret = c;
@@ -251,9 +262,9 @@ static int infer(struct manager *manager, sd_bus_message *m, struct entry *e, co
 	r = check_input(manager, e->plan, type, size, reterr);
 	if (r < 0)
 		return r;
-	r = new_call(e, m, &o, input, &c);
+	r = new_call(e, m, &o, input, size, &c);
 	if (r < 0)
-		return r;
+		return error_set(reterr, r, r == -EBUSY ? "too many inputs wait" : "out of memory");
 	c->request.input_type = type;
 	r = manager_submit(manager, &c->request, e->stats.run_nsec);
 	if (r > 0)

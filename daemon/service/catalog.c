@@ -4,10 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -288,6 +291,20 @@ static int check_file(const struct config *config, int fd, uint64_t *ret_bytes, 
 	return 0;
 }
 
+/* Whoever serves such a file can let our read wait for ever, and all other models behind it. */
+static int check_file_system(int fd, uid_t uid, struct error *reterr)
+{
+	struct statfs fs;
+
+	if (uid == 0 || uid == geteuid())
+		return 0;
+	if (fstatfs(fd, &fs) < 0)
+		return -errno;
+	if (fs.f_type == FUSE_SUPER_MAGIC)
+		return error_set(reterr, -EBADMSG, "the model is on a file system of a user: send a memfd");
+	return 0;
+}
+
 static int check_load(struct manager *m, const char *name, int fd, double bits, uint64_t *ret_bytes,
 	struct error *reterr)
 {
@@ -340,6 +357,8 @@ int catalog_load(struct manager *m, const char *name, int fd, uid_t uid, double 
 	int r;
 
 	r = check_load(m, name, fd, bits, &bytes, reterr);
+	if (r >= 0)
+		r = check_file_system(fd, uid, reterr);
 	if (r < 0)
 		return r;
 	r = limits_charge(&m->limits, uid, LIMIT_BYTES, bytes, m->config->bytes_per_user_max, reterr);

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -88,15 +90,22 @@ static void load_files(struct manager *m, const struct config_model *models, uin
 	}
 }
 
-static void apply_config(struct manager *m)
+static void apply_threads(struct manager *m)
 {
+	uint32_t before = device_threads(m->device);
 	int r;
 
-	queue_set_length_max(m->queue, m->config->queue_length_max);
 	r = device_set_threads(m->device, m->config->threads);
 	if (r < 0)
 		log_error("cannot use %u threads: %s", m->config->threads, strerror(-r));
-	bus_device_changed(m);
+	if (device_threads(m->device) != before)
+		bus_device_changed(m);
+}
+
+static void apply_config(struct manager *m)
+{
+	queue_set_length_max(m->queue, m->config->queue_length_max);
+	apply_threads(m);
 	load_files(m, m->config->models, m->config->n_models);
 	update_all(m);
 }
@@ -128,15 +137,23 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
 	return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
+/* Blocked here and not by sd-event, which would let a second SIGTERM through while everything is freed. */
 static int add_signals(struct manager *m)
 {
+	sigset_t set;
 	int r;
 
-	r = sd_event_add_signal(m->event, NULL, SIGTERM | SD_EVENT_SIGNAL_PROCMASK, on_stop, m);
+	(void) sigemptyset(&set);
+	(void) sigaddset(&set, SIGTERM);
+	(void) sigaddset(&set, SIGINT);
+	(void) sigaddset(&set, SIGHUP);
+	r = -pthread_sigmask(SIG_BLOCK, &set, NULL);
 	if (r >= 0)
-		r = sd_event_add_signal(m->event, NULL, SIGINT | SD_EVENT_SIGNAL_PROCMASK, on_stop, m);
+		r = sd_event_add_signal(m->event, NULL, SIGTERM, on_stop, m);
 	if (r >= 0)
-		r = sd_event_add_signal(m->event, NULL, SIGHUP | SD_EVENT_SIGNAL_PROCMASK, on_reload, m);
+		r = sd_event_add_signal(m->event, NULL, SIGINT, on_stop, m);
+	if (r >= 0)
+		r = sd_event_add_signal(m->event, NULL, SIGHUP, on_reload, m);
 	return r;
 }
 

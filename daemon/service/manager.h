@@ -16,6 +16,7 @@
 /**
  * struct manager - owned by main; everything in it belongs to the loop thread
  * @entries: the catalog, struct entry; @sessions: struct session; @calls: Infer() calls that wait
+ * @calls_bytes: inputs that the waiting calls keep in memory
  * @device: the processor; @workspace: its scratch, of whoever runs a request of @queue
  * @config: replaced whole; @config_file, @dropin_dir: where it came from
  */
@@ -26,7 +27,7 @@ struct manager {
 	const char *config_file, *dropin_dir;
 	struct list entries, sessions, calls;
 	uint32_t n_entries, n_sessions;
-	uint64_t session_serial;
+	uint64_t session_serial, calls_bytes;
 	enum profile profile;
 	struct limits limits;
 	struct builder *builder;
