@@ -146,11 +146,13 @@ static void test_running_slot_is_busy(void)
 
 static void test_deadline_is_kept(void)
 {
-	struct test_network_options options = {.seed = 3, .size = 128, .channels = 128};
+	struct test_network_options options = {.seed = 3, .size = 256, .channels = 128};
+	static uint8_t input[256 * 256 * 3];
 	int fd = test_network_memfd(&options);
 	struct bitshed_request request = caller_request(0);
 	struct bitshed_reply reply;
 	struct caller_session s;
+	struct caller_answer a;
 	const char *error;
 
 	start();
@@ -171,6 +173,8 @@ static void test_deadline_is_kept(void)
 	CU_ASSERT_EQUAL(reply.status, BITSHED_ERROR_DEADLINE);
 	request.deadline_ms = 60000;
 	CU_ASSERT_EQUAL(status_of(&s, &request, sizeof request), BITSHED_OK);
+	caller_infer(bus, "slow", input, sizeof input, &a, "a{sv}", 1, "deadline-ms", "u", 1);
+	CU_ASSERT_STRING_EQUAL(a.error, ERROR("Deadline"));
 	caller_session_done(&s);
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "slow"), "");
 }

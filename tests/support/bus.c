@@ -22,7 +22,10 @@ static const char bus_config[] =
 	"<allow eavesdrop=\"true\"/></policy></busconfig>\n";
 
 static char bus_address[256];
-static pid_t children[16];
+static struct child {
+	pid_t pid;
+	bool daemon;
+} children[16];
 static size_t n_children;
 
 static void die(const char *what)
@@ -31,21 +34,46 @@ static void die(const char *what)
 	exit(1);
 }
 
-static void kill_children(void)
+/* A daemon must end by itself, and in order: so a sanitizer's findings at its end fail the test. */
+static bool end_daemon(pid_t pid)
 {
-	for (size_t i = 0; i < n_children; i++)
-		if (children[i] > 0) {
-			(void) kill(children[i], SIGKILL);
-			(void) waitpid(children[i], NULL, 0);
-		}
+	int status = 0;
+
+	(void) kill(pid, SIGTERM);
+	for (int i = 0; i < 3000; i++) {
+		if (waitpid(pid, &status, WNOHANG) != 0)
+			return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+		(void) usleep(10000);
+	}
+	return false;
+}
+
+static void end_children(void)
+{
+	bool good = true;
+
+	/* The bus was first and goes last. */
+	while (n_children > 0) {
+		struct child *c = &children[--n_children];
+
+		if (c->daemon && end_daemon(c->pid))
+			continue;
+		(void) kill(c->pid, SIGKILL);
+		(void) waitpid(c->pid, NULL, 0);
+		good &= !c->daemon;
+	}
+	if (!good) {
+		fprintf(stderr, "test bus: the daemon did not end well\n");
+		_exit(1);
+	}
 }
 
 /* @out: becomes the child's standard output, or -1 */
-static pid_t spawn(char *const *argv, int out)
+static pid_t spawn(char *const *argv, int out, bool daemon)
 {
 	pid_t parent = getpid(), pid;
 
-	if (n_children == 0 && atexit(kill_children) != 0)
+	if (n_children == 0 && atexit(end_children) != 0)
 		die("atexit");
 	if (n_children == sizeof children / sizeof children[0])
 		die("too many children");
@@ -53,8 +81,10 @@ static pid_t spawn(char *const *argv, int out)
 	pid = fork();
 	if (pid < 0)
 		die("fork");
-	if (pid > 0)
-		return children[n_children++] = pid;
+	if (pid > 0) {
+		children[n_children++] = (struct child) {.pid = pid, .daemon = daemon};
+		return pid;
+	}
 	(void) prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(127);
@@ -86,7 +116,7 @@ static void start_bus(void)
 		die("configuration");
 	(void) close(file);
 	(void) snprintf(option, sizeof option, "--config-file=%s", config);
-	(void) spawn((char *[]) {"dbus-daemon", option, "--nofork", "--print-address=1", NULL}, out[1]);
+	(void) spawn((char *[]) {"dbus-daemon", option, "--nofork", "--print-address=1", NULL}, out[1], false);
 	(void) close(out[1]);
 	while (n < sizeof bus_address - 1 && read(out[0], bus_address + n, 1) == 1 && bus_address[n] != '\n')
 		n++;
@@ -154,7 +184,7 @@ pid_t test_daemon_start(const char *const *args)
 	}
 	if (!configured)
 		argv[n++] = (char *) "--config=/nonexistent/bitshed.yaml";
-	pid = spawn(argv, -1);
+	pid = spawn(argv, -1, true);
 	/* A sanitized daemon on a busy machine needs a while. */
 	for (int i = 0; i < 3000 && !is_up(bus); i++) {
 		if (waitpid(pid, NULL, WNOHANG) == pid) {
@@ -174,7 +204,9 @@ int test_daemon_stop(pid_t pid)
 	(void) kill(pid, SIGTERM);
 	(void) waitpid(pid, &status, 0);
 	for (size_t i = 0; i < n_children; i++)
-		if (children[i] == pid)
-			children[i] = children[--n_children];
+		if (children[i].pid == pid) {
+			memmove(&children[i], &children[i + 1], (n_children - i - 1) * sizeof children[0]);
+			n_children--;
+		}
 	return status;
 }
