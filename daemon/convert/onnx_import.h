@@ -167,6 +167,8 @@ int fold_arithmetic(struct import *im);
 /* onnx_ops_shape.c: operators that move elements */
 int op_shape(struct import *im);
 int op_identity(struct import *im);
+int op_dropout(struct import *im);
+int fold_dropout(struct import *im);
 int op_cast(struct import *im);
 int op_reshape(struct import *im);
 int op_squeeze(struct import *im);

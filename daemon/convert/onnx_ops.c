@@ -436,7 +436,7 @@ static const struct onnx_op ops[] = {
 	{"ConstantOfShape",    fold_constant_of_shape, NULL},
 	{"Conv",               NULL,                   op_conv},
 	{"Div",                fold_arithmetic,        op_arithmetic, true},
-	{"Dropout",            fold_identity,          op_identity},
+	{"Dropout",            fold_dropout,           op_dropout},
 	{"Flatten",            fold_flatten,           op_flatten},
 	{"Gather",             fold_gather,            NULL},
 	{"Gemm",               NULL,                   op_gemm},

@@ -13,12 +13,33 @@ int op_shape(struct import *im)
 int op_identity(struct import *im)
 {
 	const struct onnx_value *v = import_input(im, 0);
+
+	return import_value(im, v->net, &v->shape);
+}
+
+/* A dropout does something in training only, which newer files ask for by an input. */
+static int check_inference(struct import *im)
+{
 	const struct onnx_value *training = import_input(im, 2);
 
 	if (training && (!training->constant || training->constant->is_float ||
 				training->constant->elements != 1 || training->constant->i[0]))
 		return error_set(im->reterr, -ENOTSUP, "in training mode");
-	return import_value(im, v->net, &v->shape);
+	return 0;
+}
+
+int op_dropout(struct import *im)
+{
+	int r = check_inference(im);
+
+	return r < 0 ? r : op_identity(im);
+}
+
+int fold_dropout(struct import *im)
+{
+	int r = check_inference(im);
+
+	return r < 0 ? r : fold_identity(im);
 }
 
 int op_cast(struct import *im)

@@ -5,6 +5,7 @@
  * compares with what other software measured, within 0.1 point.
  */
 #include "accuracy.h"
+#include "net_file.h"
 
 #include <errno.h>
 #include <math.h>
@@ -14,8 +15,6 @@
 
 #include "base/cleanup.h"
 #include "convert/dataset.h"
-#include "convert/file.h"
-#include "convert/net.h"
 #include "support/data.h"
 
 struct subject {
@@ -29,19 +28,9 @@ struct subject {
 
 static bool read_net(const char *path, struct net **ret)
 {
-	struct file_map map;
 	struct error e = {0};
-	int r;
+	int r = net_file_read(ret, path, true, &e);
 
-	r = file_map(&map, path, &e);
-	if (r < 0) {
-		printf("%s: %s\n", path, error_text(&e, r));
-		return false;
-	}
-	r = onnx_read(ret, map.data, map.size, NULL, &e);
-	file_unmap(&map);
-	if (r >= 0)
-		r = fold_net(*ret, &e);
 	if (r < 0)
 		printf("%s: %s\n", path, error_text(&e, r));
 	return r >= 0;
