@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "base/list.h"
 #include "convert/net.h"
 #include "onnx.pb-c.h"
 
@@ -65,10 +66,19 @@ struct import {
 	struct error *reterr;
 };
 
-/* onnx_parse.c */
-int onnx_parse(Onnx__ModelProto **ret, const uint8_t *data, size_t size, struct error *reterr);
-Onnx__ModelProto *onnx_model_free(Onnx__ModelProto *m);
-DEFINE_CLEANUP(Onnx__ModelProto *, onnx_model_free)
+/**
+ * struct onnx_file - a parsed file and all its memory (onnx_parse.c)
+ *
+ * Zero it before; onnx_file_done() frees everything, also after onnx_file_parse() has failed.
+ */
+struct onnx_file {
+	Onnx__ModelProto *model;
+	struct list blocks;
+	uint64_t bytes_left;
+};
+
+int onnx_file_parse(struct onnx_file *f, const uint8_t *data, size_t size, struct error *reterr);
+void onnx_file_done(struct onnx_file *f);
 
 /* onnx_read.c: values by name */
 /** import_input() - Return: the current node's input @i, NULL when it was left out */

@@ -2,7 +2,8 @@
 /*
  * From bytes to protobuf-c's structures, for bytes of unknown origin. protobuf-c recurses into nested
  * messages and allocates as it goes, both without a bound of its own: nesting is checked in a pass of
- * our own before, and an allocator with a budget stands under it.
+ * our own before, and an allocator with a budget stands under it. It also knows every block: protobuf-c
+ * 1.4 loses some when it finds a message broken half way.
  */
 #include "convert/onnx_import.h"
 
@@ -93,49 +94,62 @@ static int check_message(const ProtobufCMessageDescriptor *type, struct cursor c
 	return 0;
 }
 
-static void *budget_alloc(void *userdata, size_t size)
-{
-	uint64_t *left = userdata;
+/* In front of each allocation; 16 bytes aligned, so what follows is too. */
+struct block {
+	struct list link;
+	size_t size;
+} __attribute__((aligned(16)));
 
-	if (size > *left)
+static void *file_alloc(void *userdata, size_t size)
+{
+	struct onnx_file *f = userdata;
+	struct block *b;
+
+	if (size > f->bytes_left || size > SIZE_MAX - sizeof *b)
 		return NULL;
-	*left -= size;
-	return malloc(size ?: 1);
+	b = malloc(sizeof *b + size);
+	if (!b)
+		return NULL;
+	b->size = size;
+	list_append(&f->blocks, &b->link);
+	f->bytes_left -= size;
+	return b + 1;
 }
 
-static void budget_free(void *userdata, void *p)
+static void file_free(void *userdata, void *p)
 {
-	free(p);
+	struct onnx_file *f = userdata;
+	struct block *b = p;
+
+	if (!p)
+		return;
+	b--;
+	f->bytes_left += b->size;
+	list_remove(&b->link);
+	free(b);
 }
 
-int onnx_parse(Onnx__ModelProto **ret, const uint8_t *data, size_t size, struct error *reterr)
+int onnx_file_parse(struct onnx_file *f, const uint8_t *data, size_t size, struct error *reterr)
 {
-	uint64_t left = PARSE_BYTES_MAX;
-	ProtobufCAllocator allocator = {budget_alloc, budget_free, &left};
-	Onnx__ModelProto *model;
+	ProtobufCAllocator allocator = {file_alloc, file_free, f};
 	int r;
 
+	list_init(&f->blocks);
+	f->bytes_left = PARSE_BYTES_MAX;
 	r = check_message(&onnx__model_proto__descriptor, (struct cursor){data, data + size}, 0);
 	if (r == -ENOTSUP)
 		return error_set(reterr, r, "messages nested deeper than %u", NESTING_MAX);
 	if (r < 0)
 		return error_set(reterr, r, "not an ONNX file, or cut short");
-	model = onnx__model_proto__unpack(&allocator, size, data);
-	if (!model && size > left)
-		return error_set(reterr, -ENOMEM, "the file needs more than %u GiB to be read",
-			(unsigned) (PARSE_BYTES_MAX >> 30));
-	if (!model)
-		return error_set(reterr, -EBADMSG, "not an ONNX file, or broken");
-	*ret = model;
+	f->model = onnx__model_proto__unpack(&allocator, size, data);
+	if (!f->model)
+		return error_set(reterr, -EBADMSG, "not an ONNX file, broken, or too large");
 	return 0;
 }
 
-Onnx__ModelProto *onnx_model_free(Onnx__ModelProto *m)
+void onnx_file_done(struct onnx_file *f)
 {
-	uint64_t left = 0;
-	ProtobufCAllocator allocator = {budget_alloc, budget_free, &left};
-
-	if (m)
-		onnx__model_proto__free_unpacked(m, &allocator);
-	return NULL;
+	while (f->blocks.next && !list_empty(&f->blocks))
+		file_free(f, list_entry(f->blocks.next, struct block, link) + 1);
+	f->model = NULL;
 }

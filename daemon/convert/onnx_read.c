@@ -418,19 +418,19 @@ static int import_graph(struct import *im, const struct net_shape *known)
 int onnx_read(struct net **ret, const uint8_t *data, size_t size, const struct net_shape *input_shape,
 	struct error *reterr)
 {
-	_cleanup_(onnx_model_freep) Onnx__ModelProto *model = NULL;
+	_cleanup_(onnx_file_done) struct onnx_file file = {0};
 	_cleanup_(net_freep) struct net *net = NULL;
 	struct import im = {.reterr = reterr};
 	int r;
 
-	r = onnx_parse(&model, data, size, reterr);
+	r = onnx_file_parse(&file, data, size, reterr);
 	if (r < 0)
 		return r;
-	r = find_opset(&im, model);
+	r = find_opset(&im, file.model);
 	if (r < 0)
 		return r;
-	im.graph = model->graph;
-	net = im.net = net_new(clean(model->graph->name).text);
+	im.graph = file.model->graph;
+	net = im.net = net_new(clean(file.model->graph->name).text);
 	if (!net)
 		return -ENOMEM;
 	r = import_graph(&im, input_shape);
