@@ -30,7 +30,8 @@ static int read_cifar(struct dataset *d, struct error *reterr)
 	for (size_t i = 0; i < d->count; i++) {
 		d->labels[i] = d->map.data[i * CIFAR_RECORD];
 		if (d->labels[i] >= CIFAR_CLASSES)
-			return error_set(reterr, -EBADMSG, "CIFAR-10: label %d of record %zu", d->labels[i], i);
+			return error_set(reterr, -EBADMSG, "CIFAR-10: label %d of record %zu",
+				d->labels[i], i);
 	}
 	d->items = d->map.data + 1;
 	d->stride = CIFAR_RECORD;
@@ -52,23 +53,26 @@ static int read_idx_images(struct dataset *d, struct error *reterr)
 	d->channels = 1;
 	d->pixels = true;
 	d->items = d->map.data + 16;
-	if (d->height == 0 || d->width == 0 || d->height > DATASET_SIDE_MAX || d->width > DATASET_SIDE_MAX)
+	if (d->height == 0 || d->width == 0 || d->height > DATASET_SIDE_MAX ||
+		d->width > DATASET_SIDE_MAX)
 		return error_set(reterr, -EBADMSG, "idx: images of %u x %u", d->width, d->height);
 	d->stride = (size_t) d->height * d->width;
-	if (d->count == 0 || d->count > INT32_MAX || !bytes_mul(&bytes, d->count, d->stride)
-		|| bytes > d->map.size - 16)
-		return error_set(reterr, -EBADMSG, "idx: the file is too short for %u images", d->count);
+	if (d->count == 0 || d->count > INT32_MAX || !bytes_mul(&bytes, d->count, d->stride) ||
+		bytes > d->map.size - 16)
+		return error_set(
+			reterr, -EBADMSG, "idx: the file is too short for %u images", d->count);
 	return 0;
 }
 
-static int idx_labels(int32_t **ret_labels, uint32_t *ret_count, const struct file_map *map,
-	struct error *reterr)
+static int idx_labels(
+	int32_t **ret_labels, uint32_t *ret_count, const struct file_map *map, struct error *reterr)
 {
 	uint32_t count = map->size < 8 ? 0 : big_endian_u32(map->data + 4);
 	int32_t *labels;
 
 	if (count == 0 || count > map->size - 8)
-		return error_set(reterr, -EBADMSG, "idx: the file is too short for %u labels", count);
+		return error_set(
+			reterr, -EBADMSG, "idx: the file is too short for %u labels", count);
 	labels = calloc(count, sizeof *labels);
 	if (!labels)
 		return -ENOMEM;
@@ -120,7 +124,8 @@ static int read_data(struct dataset *d, const char *path, struct error *reterr)
 		return read_single_picture(d, path);
 	if (d->map.size % CIFAR_RECORD == 0)
 		return read_cifar(d, reterr);
-	return error_set(reterr, -ENOTSUP, "data must be CIFAR-10 records, idx images, .npy, or a folder of"
+	return error_set(reterr, -ENOTSUP,
+		"data must be CIFAR-10 records, idx images, .npy, or a folder of"
 		" JPEG and PNG files");
 }
 
@@ -159,7 +164,8 @@ static void replace_last(char *name, const char *from, const char *to)
 		memcpy(found, to, strlen(to));
 }
 
-/* images-idx3 -> labels-idx1, as MNIST names them. Return: NULL when that is no other, existing file. */
+/* images-idx3 -> labels-idx1, as MNIST names them. Return: NULL when that is no other, existing
+ * file. */
 static char *idx_labels_beside(const char *path)
 {
 	_cleanup_free_ char *labels = strdup(path);
@@ -257,7 +263,8 @@ static int picture_pixels(const struct dataset *d, uint32_t i, uint8_t *out)
 
 	if (r < 0)
 		return r;
-	return image_resize(out, d->out_height, d->out_width, image.rgb, image.height, image.width, 3);
+	return image_resize(
+		out, d->out_height, d->out_width, image.rgb, image.height, image.width, 3);
 }
 
 int dataset_pixels(struct dataset *d, uint32_t i, uint8_t *out)
@@ -282,7 +289,8 @@ int dataset_pixels(struct dataset *d, uint32_t i, uint8_t *out)
 		copy_channels_last(d, item, last);
 		item = last;
 	}
-	return image_resize(out, d->out_height, d->out_width, item, d->height, d->width, d->channels);
+	return image_resize(
+		out, d->out_height, d->out_width, item, d->height, d->width, d->channels);
 }
 
 int dataset_floats(struct dataset *d, uint32_t i, float *out)
@@ -298,8 +306,8 @@ int dataset_label(const struct dataset *d, uint32_t i)
 	return d->labels && i < d->count ? d->labels[i] : -1;
 }
 
-void preprocess_chw(const struct preprocess *p, const uint8_t *pixels, uint32_t height, uint32_t width,
-	uint32_t channels, float *out)
+void preprocess_chw(const struct preprocess *p, const uint8_t *pixels, uint32_t height,
+	uint32_t width, uint32_t channels, float *out)
 {
 	size_t area = (size_t) height * width;
 
@@ -308,6 +316,7 @@ void preprocess_chw(const struct preprocess *p, const uint8_t *pixels, uint32_t 
 		float *to = out + (swap ? 2 - c : c) * area;
 
 		for (size_t t = 0; t < area; t++)
-			to[t] = ((float) pixels[t * channels + c] * p->scale - p->mean[c]) / p->std[c];
+			to[t] = ((float) pixels[t * channels + c] * p->scale - p->mean[c]) /
+				p->std[c];
 	}
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A folder of pictures. Classes are its folders in byte order of their names, so a label is stable. */
+/*
+ * A folder of pictures. Classes are its folders in byte order of their names, so a label is stable.
+ */
 #include "convert/dataset_internal.h"
 
 #include <dirent.h>
@@ -65,7 +67,8 @@ static bool is_picture(const char *name)
 	return false;
 }
 
-/* The sorted paths of all sub-folders, or of all pictures, right in @path; hidden ones are left out. */
+/* The sorted paths of all sub-folders, or of all pictures, right in @path; hidden ones are left
+ * out. */
 static int list_folder(struct names *l, const char *path, bool folders, struct error *reterr)
 {
 	_cleanup_(close_dirp) DIR *dir = opendir(path);

@@ -34,9 +34,11 @@ struct dataset {
 /** dataset_read_npy() - @d->map begins with the magic of .npy; sets items and shape */
 int dataset_read_npy(struct dataset *d, struct error *reterr);
 
-/** npy_labels() - a vector of integers. Return: 0, *ret_labels owned by the caller; -EBADMSG, -ENOTSUP, -ENOMEM */
+/** npy_labels() - a vector of integers. Return: 0, *ret_labels owned by the caller; -EBADMSG,
+ * -ENOTSUP, -ENOMEM */
 int npy_labels(int32_t **ret_labels, uint32_t *ret_count, const struct file_map *map,
 	struct error *reterr);
 
-/** dataset_read_folder() - JPEG and PNG files: one folder per class, or all in one without labels */
+/** dataset_read_folder() - JPEG and PNG files: one folder per class, or all in one without labels
+ */
 int dataset_read_folder(struct dataset *d, const char *path, struct error *reterr);

@@ -46,7 +46,8 @@ static int parse_type(struct npy *n, const char *header, struct error *reterr)
 	if (order == '>' && size > 1)
 		return error_set(reterr, -ENOTSUP, ".npy: big-endian elements are not supported");
 	if (size != 1 && size != 2 && size != 4 && size != 8)
-		return error_set(reterr, -ENOTSUP, ".npy: elements of %u bytes are not supported", size);
+		return error_set(
+			reterr, -ENOTSUP, ".npy: elements of %u bytes are not supported", size);
 	n->kind = kind;
 	n->size = size;
 	return 0;
@@ -65,11 +66,13 @@ static int parse_shape(struct npy *n, const char *header, struct error *reterr)
 		if (*p == ')')
 			return 0;
 		if (n->n_dims == NPY_DIMS_MAX)
-			return error_set(reterr, -ENOTSUP, ".npy: more than %d dimensions", NPY_DIMS_MAX);
+			return error_set(
+				reterr, -ENOTSUP, ".npy: more than %d dimensions", NPY_DIMS_MAX);
 		errno = 0;
 		n->dims[n->n_dims++] = strtoull(p, &end, 10);
 		if (errno || end == p || *p == '-')
-			return error_set(reterr, -EBADMSG, ".npy: the shape is not a list of numbers");
+			return error_set(
+				reterr, -EBADMSG, ".npy: the shape is not a list of numbers");
 		p = end;
 	}
 }
@@ -82,11 +85,12 @@ static int check_extent(const struct npy *n, size_t left, struct error *reterr)
 		if (n->dims[i] == 0)
 			return error_set(reterr, -EBADMSG, ".npy: dimension %u is 0", i);
 		if (!bytes_mul(&bytes, bytes, n->dims[i]))
-			return error_set(reterr, -EBADMSG, ".npy: the shape does not fit in memory");
+			return error_set(
+				reterr, -EBADMSG, ".npy: the shape does not fit in memory");
 	}
 	if (bytes > left)
-		return error_set(reterr, -EBADMSG, ".npy: the shape needs %zu bytes, the file has %zu", bytes,
-			left);
+		return error_set(reterr, -EBADMSG,
+			".npy: the shape needs %zu bytes, the file has %zu", bytes, left);
 	return 0;
 }
 
@@ -135,8 +139,10 @@ static bool is_channels(uint64_t n)
 	return n == 1 || n == 3;
 }
 
-/* Which dimension of [N, a, b, c] is the channel: told by its size, the last one when both could be. */
-static int pixel_shape(struct dataset *d, const struct npy *n, uint64_t shape[3], struct error *reterr)
+/* Which dimension of [N, a, b, c] is the channel: told by its size, the last one when both could
+ * be. */
+static int pixel_shape(
+	struct dataset *d, const struct npy *n, uint64_t shape[3], struct error *reterr)
 {
 	const uint64_t *dims = n->dims;
 
@@ -176,7 +182,8 @@ int dataset_read_npy(struct dataset *d, struct error *reterr)
 		return r;
 	d->pixels = n.kind == 'u' && n.size == 1;
 	if (!d->pixels && !(n.kind == 'f' && n.size == 4))
-		return error_set(reterr, -ENOTSUP, ".npy: data must be uint8 images or float32 features");
+		return error_set(
+			reterr, -ENOTSUP, ".npy: data must be uint8 images or float32 features");
 	if (n.n_dims < 2 || n.dims[0] > INT32_MAX)
 		return error_set(reterr, -ENOTSUP, ".npy: data must be [N, ...]");
 	if (d->pixels) {
@@ -188,7 +195,8 @@ int dataset_read_npy(struct dataset *d, struct error *reterr)
 	/* check_extent() has bounded the product. */
 	d->stride = shape[0] * shape[1] * shape[2] * n.size;
 	if (d->stride > DATASET_ITEM_BYTES_MAX)
-		return error_set(reterr, -EFBIG, ".npy: an item of %zu bytes is too large", d->stride);
+		return error_set(
+			reterr, -EFBIG, ".npy: an item of %zu bytes is too large", d->stride);
 	d->count = (uint32_t) n.dims[0];
 	d->height = (uint32_t) shape[0];
 	d->width = (uint32_t) shape[1];
@@ -207,12 +215,13 @@ static int64_t load_integer(const uint8_t *p, uint32_t size, bool is_signed)
 	case 4:
 		return is_signed ? (int64_t) (int32_t) bytes_u32(p) : (int64_t) bytes_u32(p);
 	default:
-		return (int64_t) bytes_u64(p); /* an unsigned one above the range becomes negative: refused */
+		return (int64_t) bytes_u64(
+			p); /* an unsigned one above the range becomes negative: refused */
 	}
 }
 
-int npy_labels(int32_t **ret_labels, uint32_t *ret_count, const struct file_map *map,
-	struct error *reterr)
+int npy_labels(
+	int32_t **ret_labels, uint32_t *ret_count, const struct file_map *map, struct error *reterr)
 {
 	_cleanup_free_ int32_t *labels = NULL;
 	struct npy n;

@@ -15,8 +15,9 @@ struct file_map {
 /**
  * file_map() - map a regular, not empty file
  *
- * The mapping stays when the file is renamed or removed; a file that another program cuts short while it
- * is read is that program's fault. Return: 0, -ENODATA when empty, or a negative errno. Any thread.
+ * The mapping stays when the file is renamed or removed; a file that another program cuts short
+ * while it is read is that program's fault. Return: 0, -ENODATA when empty, or a negative errno.
+ * Any thread.
  */
 int file_map(struct file_map *ret, const char *path, struct error *reterr);
 void file_unmap(struct file_map *m);

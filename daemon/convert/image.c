@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libjpeg's fatal errors come back through one longjmp; what it could leak lives in struct image. */
+/*
+ * libjpeg's fatal errors come back through one longjmp; what it could leak lives in struct image.
+ */
 #include "convert/image.h"
 
 #include <errno.h>
@@ -48,7 +50,8 @@ __attribute__((noreturn)) static void jpeg_fail(j_common_ptr common)
 	longjmp(failure->back, 1);
 }
 
-/* Warnings (a file cut short fills with grey) are errors too: a broken picture must not be measured. */
+/* Warnings (a file cut short fills with grey) are errors too: a broken picture must not be
+ * measured. */
 static void jpeg_warn(j_common_ptr common, int level)
 {
 	if (level < 0)
@@ -153,7 +156,8 @@ static struct axis axis_make(uint32_t in, uint32_t out, double step)
 	return (struct axis){.step = step, .crop = ((double) in / step - out) / 2, .in = in};
 }
 
-/* The normalised triangle of output pixel @o. Return: number of weights; *ret_first, where they begin. */
+/* The normalised triangle of output pixel @o. Return: number of weights; *ret_first, where they
+ * begin. */
 static uint32_t axis_weights(const struct axis *a, uint32_t o, float *weights, uint32_t *ret_first)
 {
 	double centre = (o + a->crop + 0.5) * a->step, support = a->step > 1 ? a->step : 1, sum = 0;
@@ -168,13 +172,14 @@ static uint32_t axis_weights(const struct axis *a, uint32_t o, float *weights, u
 		sum += weights[i - first];
 	}
 	for (uint32_t i = first; i < end; i++)
-		weights[i - first] = sum > 0 ? (float) (weights[i - first] / sum) : 1.0f / (float) (end - first);
+		weights[i - first] =
+			sum > 0 ? (float) (weights[i - first] / sum) : 1.0f / (float) (end - first);
 	*ret_first = first;
 	return end - first;
 }
 
-int image_resize(uint8_t *out, uint32_t height, uint32_t width, const uint8_t *in, uint32_t in_height,
-	uint32_t in_width, uint32_t channels)
+int image_resize(uint8_t *out, uint32_t height, uint32_t width, const uint8_t *in,
+	uint32_t in_height, uint32_t in_width, uint32_t channels)
 {
 	double step = fmin((double) in_height / height, (double) in_width / width);
 	struct axis x = axis_make(in_width, width, step), y = axis_make(in_height, height, step);
@@ -195,8 +200,10 @@ int image_resize(uint8_t *out, uint32_t height, uint32_t width, const uint8_t *i
 		for (uint32_t l = 0; l < in_height; l++)
 			for (uint32_t i = 0; i < n; i++)
 				for (uint32_t c = 0; c < channels; c++)
-					lines[l * stride + (size_t) o * channels + c] += weights[i]
-						* in[((size_t) l * in_width + first + i) * channels + c];
+					lines[l * stride + (size_t) o * channels + c] +=
+						weights[i] *
+						in[((size_t) l * in_width + first + i) * channels +
+							c];
 	}
 	for (uint32_t o = 0; o < height; o++) {
 		n = axis_weights(&y, o, weights, &first);

@@ -9,7 +9,10 @@ struct samples {
 	uint64_t state;
 };
 
-#define SAMPLES_INIT {UINT64_C(0x9e3779b97f4a7c15)}
+#define SAMPLES_INIT                                                                               \
+	{                                                                                          \
+		UINT64_C(0x9e3779b97f4a7c15)                                                       \
+	}
 
 /* In (0, 1). */
 static inline double sample_uniform(struct samples *s)

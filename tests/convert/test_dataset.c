@@ -42,8 +42,8 @@ static size_t make_npy(uint8_t *out, const char *type, const char *shape, size_t
 	memcpy(out, "\x93NUMPY\1\0", 8);
 	out[8] = 118;
 	out[9] = 0;
-	int n = sprintf((char *) out + 10, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", type,
-		shape);
+	int n = sprintf((char *) out + 10,
+		"{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", type, shape);
 	out[10 + n] = ' ';
 	out[127] = '\n';
 	for (size_t i = 0; i < size; i++)
@@ -102,8 +102,8 @@ static void test_cifar_records(void)
 
 static void test_idx_finds_its_labels(void)
 {
-	static const uint8_t images[16 + 12] = {0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5,
-		6, 7, 8, 9, 10, 11, 12};
+	static const uint8_t images[16 + 12] = {0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1,
+		2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
 	static const uint8_t labels[10] = {0, 0, 8, 1, 0, 0, 0, 2, 4, 9};
 	_cleanup_(dataset_freep) struct dataset *d = NULL, *alone = NULL;
 	uint8_t pixels[6];
@@ -125,7 +125,8 @@ static void test_idx_finds_its_labels(void)
 	CU_ASSERT_EQUAL(open_error(at("alone"), at("alone"), "integers in .npy or idx"), -ENOTSUP);
 }
 
-static void check_npy(const char *type, const char *shape, size_t size, uint32_t h, uint32_t w, uint32_t c)
+static void check_npy(
+	const char *type, const char *shape, size_t size, uint32_t h, uint32_t w, uint32_t c)
 {
 	_cleanup_(dataset_freep) struct dataset *d = NULL;
 	struct error e = {0};
@@ -190,7 +191,9 @@ static void test_npy_features_and_labels(void)
 	}
 	write_npy(at("l3.npy"), "|u1", "3,", 3);
 	CU_ASSERT_EQUAL(open_error(at("f.npy"), at("l3.npy"), "3 labels for 2 items"), -EINVAL);
-	CU_ASSERT_EQUAL(open_error(at("f.npy"), at("f.npy"), "labels: .npy: labels must be integers"), -ENOTSUP);
+	CU_ASSERT_EQUAL(
+		open_error(at("f.npy"), at("f.npy"), "labels: .npy: labels must be integers"),
+		-ENOTSUP);
 }
 
 static void test_npy_refuses(void)
@@ -239,7 +242,9 @@ static void test_unknown_files_are_refused(void)
 
 static void write_png(const char *path, uint32_t height, uint32_t width, const uint8_t *rgb)
 {
-	png_image png = {.version = PNG_IMAGE_VERSION, .width = width, .height = height,
+	png_image png = {.version = PNG_IMAGE_VERSION,
+		.width = width,
+		.height = height,
 		.format = PNG_FORMAT_RGB};
 
 	CU_ASSERT_FATAL(png_image_write_to_file(&png, path, 0, rgb, 0, NULL));
@@ -294,7 +299,8 @@ static void test_folder_of_classes(void)
 	write_file(at("classes/a-cat/notes.txt"), "x", 1);
 	CU_ASSERT_EQUAL_FATAL(dataset_open(&d, at("classes"), NULL, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(dataset_count(d), 3);
-	CU_ASSERT_TRUE(dataset_label(d, 0) == 0 && dataset_label(d, 1) == 0 && dataset_label(d, 2) == 1);
+	CU_ASSERT_TRUE(
+		dataset_label(d, 0) == 0 && dataset_label(d, 1) == 0 && dataset_label(d, 2) == 1);
 	CU_ASSERT_EQUAL(dataset_resize(d, 8, 8), 0);
 	CU_ASSERT_EQUAL(dataset_pixels(d, 2, out), 0);
 	CU_ASSERT_EQUAL(memcmp(out + 3 * 63, (uint8_t[]){200, 100, 50}, 3), 0);
@@ -366,13 +372,16 @@ static void test_preprocess(void)
 	float out[6];
 
 	preprocess_chw(&p, pixels, 1, 2, 3, out);
-	CU_ASSERT_TRUE(out[0] == 4 && out[1] == 5 && out[2] == 4 && out[3] == 5 && out[4] == 3 && out[5] == 4);
+	CU_ASSERT_TRUE(out[0] == 4 && out[1] == 5 && out[2] == 4 && out[3] == 5 && out[4] == 3 &&
+		       out[5] == 4);
 	p.bgr = true;
 	preprocess_chw(&p, pixels, 1, 2, 3, out);
-	CU_ASSERT_TRUE(out[0] == 3 && out[1] == 4 && out[2] == 4 && out[3] == 5 && out[4] == 4 && out[5] == 5);
+	CU_ASSERT_TRUE(out[0] == 3 && out[1] == 4 && out[2] == 4 && out[3] == 5 && out[4] == 4 &&
+		       out[5] == 5);
 }
 
-static void check_real(const char *data, const char *labels, uint32_t count, uint32_t side, uint32_t classes)
+static void check_real(
+	const char *data, const char *labels, uint32_t count, uint32_t side, uint32_t classes)
 {
 	const char *root = getenv("BITSHED_TEST_DATA");
 	_cleanup_(dataset_freep) struct dataset *d = NULL;
@@ -418,7 +427,8 @@ static void test_remove_folder(void)
 	CU_ASSERT_EQUAL(system(command), 0);
 }
 
-TEST_MAIN("dataset", TEST(make_folder), TEST(cifar_records), TEST(idx_finds_its_labels), TEST(npy_shapes),
-	TEST(npy_layouts_give_the_same_pixels), TEST(npy_features_and_labels), TEST(npy_refuses),
-	TEST(unknown_files_are_refused), TEST(folder_of_classes), TEST(broken_pictures_are_refused),
-	TEST(resize), TEST(preprocess), TEST(real_files), TEST(remove_folder))
+TEST_MAIN("dataset", TEST(make_folder), TEST(cifar_records), TEST(idx_finds_its_labels),
+	TEST(npy_shapes), TEST(npy_layouts_give_the_same_pixels), TEST(npy_features_and_labels),
+	TEST(npy_refuses), TEST(unknown_files_are_refused), TEST(folder_of_classes),
+	TEST(broken_pictures_are_refused), TEST(resize), TEST(preprocess), TEST(real_files),
+	TEST(remove_folder))

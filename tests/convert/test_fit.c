@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Mean relative errors of many groups against the numbers of the literature's schemes, computed elsewhere. */
+/* Mean relative errors of many groups against the numbers of the literature's schemes, computed
+ * elsewhere. */
 #include "convert/quantize/fit.h"
 
 #include <string.h>
@@ -45,10 +46,22 @@ static void split_to_4(struct fit *f)
 		fit_split(f, 1);
 }
 
-static void alternate_2(struct fit *f) { fit_alternate(f, 2, 20); }
-static void alternate_3(struct fit *f) { fit_alternate(f, 3, 20); }
-static void alternate_4(struct fit *f) { fit_alternate(f, 4, 20); }
-static void alternate_5(struct fit *f) { fit_alternate(f, 5, 20); }
+static void alternate_2(struct fit *f)
+{
+	fit_alternate(f, 2, 20);
+}
+static void alternate_3(struct fit *f)
+{
+	fit_alternate(f, 3, 20);
+}
+static void alternate_4(struct fit *f)
+{
+	fit_alternate(f, 4, 20);
+}
+static void alternate_5(struct fit *f)
+{
+	fit_alternate(f, 5, 20);
+}
 
 static void nested_from_2(struct fit *f)
 {
@@ -92,7 +105,8 @@ static void test_greedy_with_refit(void)
 static void test_alternating(void)
 {
 	static recipe *const recipes[] = {alternate_2, alternate_3, alternate_4, alternate_5};
-	static const double gauss[] = {.1132, .0340, .0093, .0024}, laplace[] = {.1682, .0535, .0147};
+	static const double gauss[] = {.1132, .0340, .0093, .0024},
+			    laplace[] = {.1682, .0535, .0147};
 	double mean[BITS_PLANES_MAX + 1];
 
 	for (int i = 0; i < 4; i++) {
@@ -107,7 +121,8 @@ static void test_alternating(void)
 
 static void test_nested(void)
 {
-	static const double plain[] = {.1134, .0392, .0170}, plain_laplace[] = {.1683, .0721, .0396};
+	static const double plain[] = {.1134, .0392, .0170},
+			    plain_laplace[] = {.1683, .0721, .0396};
 	static const double alternating[] = {.3605, .1132, .0382, .0151};
 	double mean[BITS_PLANES_MAX + 1];
 
@@ -116,7 +131,8 @@ static void test_nested(void)
 		check_near("nested, Gauss", mean[p], plain[p - 2]);
 	measure(mean, nested_from_2, N, 1);
 	for (int p = 2; p <= 4; p++)
-		CU_ASSERT_TRUE(mean[p] <= plain_laplace[p - 2]); /* which had the greedy start alone */
+		CU_ASSERT_TRUE(
+			mean[p] <= plain_laplace[p - 2]); /* which had the greedy start alone */
 	measure(mean, nested_alternating_from_2, N, 0);
 	for (int p = 1; p <= 4; p++)
 		check_near("nested and alternating, Gauss", mean[p], alternating[p - 1]);
@@ -124,8 +140,10 @@ static void test_nested(void)
 
 static void test_joint(void)
 {
-	static const double gauss[] = {.3606, .1161, .0354, .0119}, laplace[] = {.4964, .1745, .0620, .0226};
-	static const double favoured[] = {.3628, .1207, .0350, .0110}, large[] = {.3632, .1241, .0372, .0125};
+	static const double gauss[] = {.3606, .1161, .0354, .0119},
+			    laplace[] = {.4964, .1745, .0620, .0226};
+	static const double favoured[] = {.3628, .1207, .0350, .0110},
+			    large[] = {.3632, .1241, .0372, .0125};
 	double mean[BITS_PLANES_MAX + 1];
 
 	measure(mean, joint_from_2, N, 0);
@@ -176,7 +194,8 @@ static void test_error_never_rises(void)
 	}
 }
 
-/* The errors that the solver reports against those of the stored codes and scales, weight by weight. */
+/* The errors that the solver reports against those of the stored codes and scales, weight by
+ * weight. */
 static void check_stored(const float *w, uint32_t n, uint32_t planes)
 {
 	_cleanup_(fit_freep) struct fit *f = NULL;
@@ -197,12 +216,14 @@ static void check_stored(const float *w, uint32_t n, uint32_t planes)
 	}
 	for (uint32_t p = 0; p < planes; p++)
 		CU_ASSERT_TRUE(alpha[p] >= 0 && isfinite(alpha[p]));
-	CU_ASSERT_DOUBLE_EQUAL(error, fit_state(f)->error[planes], 1e-6 * (1 + fit_state(f)->error[0]));
+	CU_ASSERT_DOUBLE_EQUAL(
+		error, fit_state(f)->error[planes], 1e-6 * (1 + fit_state(f)->error[0]));
 }
 
 static void test_odd_groups(void)
 {
-	static const float zeros[9] = {0}, equal[9] = {2, 2, 2, 2, 2, 2, 2, 2, 2}, two[9] = {1, 5, 1, 5, 1};
+	static const float zeros[9] = {0}, equal[9] = {2, 2, 2, 2, 2, 2, 2, 2, 2},
+			   two[9] = {1, 5, 1, 5, 1};
 	struct samples samples = SAMPLES_INIT;
 	float w[N];
 

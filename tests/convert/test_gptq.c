@@ -41,14 +41,15 @@ static void decode(float *out, const struct coded *c, const float *alpha, uint32
 
 		out[i] = 0;
 		for (uint32_t p = 0; p < planes; p++)
-			out[i] += c->codes[i] >> (c->planes - 1 - p) & 1 ? alpha[group * planes + p]
-									: -alpha[group * planes + p];
+			out[i] += c->codes[i] >> (c->planes - 1 - p) & 1
+					  ? alpha[group * planes + p]
+					  : -alpha[group * planes + p];
 	}
 }
 
 /* Error of the layer's output relative to the output, all rows. */
-static double output_error(const struct metric *m, const struct coded *c, const float *alpha,
-	uint32_t planes)
+static double output_error(
+	const struct metric *m, const struct coded *c, const float *alpha, uint32_t planes)
 {
 	static float values[ROWS * COLUMNS], zero[COLUMNS];
 	double error = 0, square = 0;
@@ -72,7 +73,8 @@ static void test_output_errs_less_than_without_compensation(void)
 		double before, after;
 
 		CU_ASSERT_EQUAL_FATAL(
-			quantizer_find("bcq")->run(&plain, weights, ROWS, COLUMNS, &options, NULL), 0);
+			quantizer_find("bcq")->run(&plain, weights, ROWS, COLUMNS, &options, NULL),
+			0);
 		CU_ASSERT_EQUAL_FATAL(
 			quantize_gptq(&gptq, weights, ROWS, COLUMNS, moment, &options, NULL), 0);
 		before = output_error(m, &plain, plain.alpha, planes);
@@ -91,15 +93,18 @@ static void test_every_prefix_is_a_good_model(void)
 	static float alpha[ROWS * 2 * 4], plain_alpha[ROWS * 2 * 4];
 
 	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL), 0);
-	CU_ASSERT_EQUAL_FATAL(quantize_gptq(&nested, weights, ROWS, COLUMNS, moment, &options, NULL), 0);
-	CU_ASSERT_EQUAL_FATAL(quantizer_find("bcq")->run(&plain, weights, ROWS, COLUMNS, &options, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		quantize_gptq(&nested, weights, ROWS, COLUMNS, moment, &options, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		quantizer_find("bcq")->run(&plain, weights, ROWS, COLUMNS, &options, NULL), 0);
 	for (uint32_t planes = 2; planes <= 4; planes++) {
 		CU_ASSERT_EQUAL(gptq_scales(alpha, &nested, weights, 0, ROWS, m, planes), 0);
 		CU_ASSERT_EQUAL(gptq_scales(plain_alpha, &plain, weights, 0, ROWS, m, planes), 0);
 		double with = output_error(m, &nested, alpha, planes);
 		double without = output_error(m, &plain, plain_alpha, planes);
 
-		printf("\n    %u of 4 planes: %.5f, plain codes with the same scales %.5f", planes, with, without);
+		printf("\n    %u of 4 planes: %.5f, plain codes with the same scales %.5f", planes,
+			with, without);
 		CU_ASSERT_TRUE(with < 0.6 * without);
 	}
 	printf("\n  ");
@@ -131,8 +136,10 @@ static void test_rows_are_independent(void)
 	_cleanup_(coded_done) struct coded whole = {0}, parts = {0};
 
 	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL), 0);
-	CU_ASSERT_EQUAL_FATAL(quantize_gptq(&whole, weights, ROWS, COLUMNS, moment, &options, NULL), 0);
-	CU_ASSERT_EQUAL_FATAL(coded_allocate(&parts, CODING_SUM, ROWS, COLUMNS, 64, 3, false, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		quantize_gptq(&whole, weights, ROWS, COLUMNS, moment, &options, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		coded_allocate(&parts, CODING_SUM, ROWS, COLUMNS, 64, 3, false, NULL), 0);
 	CU_ASSERT_EQUAL(gptq_rows(&parts, weights, 10, ROWS, m, &options, NULL), 0);
 	CU_ASSERT_EQUAL(gptq_rows(&parts, weights, 0, 10, m, &options, NULL), 0);
 	CU_ASSERT_EQUAL(memcmp(whole.codes, parts.codes, ROWS * COLUMNS), 0);
@@ -142,7 +149,8 @@ static void test_rows_are_independent(void)
 /* No inputs seen, inputs always zero, rows of zeros: an answer that decodes to finite weights. */
 static void test_odd_inputs(void)
 {
-	static const float zeros[2 * 9] = {0}, some[2 * 9] = {1, -2, 3, 4, -5, 6, 7, 8, 9, -1, 2, 3};
+	static const float zeros[2 * 9] = {0},
+				     some[2 * 9] = {1, -2, 3, 4, -5, 6, 7, 8, 9, -1, 2, 3};
 	struct quantize_options options = {.planes = 4, .group_columns = 128};
 	struct error e = {0};
 	double h[81] = {0};
@@ -155,7 +163,8 @@ static void test_odd_inputs(void)
 		CU_ASSERT_EQUAL_FATAL(quantize_gptq(&a, zeros, 2, 9, h, &options, NULL), 0);
 		CU_ASSERT_EQUAL_FATAL(quantize_gptq(&b, some, 2, 9, h, &options, NULL), 0);
 		for (uint32_t i = 0; i < 9; i++)
-			CU_ASSERT_TRUE(coded_value(&a, 1, i) == 0 && isfinite(coded_value(&b, 0, i)));
+			CU_ASSERT_TRUE(
+				coded_value(&a, 1, i) == 0 && isfinite(coded_value(&b, 0, i)));
 	}
 	struct coded c = {0};
 	h[1] = h[9] = 1000; /* no second moment has this */

@@ -29,7 +29,8 @@ static double relative_error(const struct coded *c, const float *w)
 
 	for (uint32_t row = 0; row < c->rows; row++)
 		for (uint32_t column = 0; column < c->columns; column++) {
-			double x = w[(size_t) row * c->columns + column], e = x - coded_value(c, row, column);
+			double x = w[(size_t) row * c->columns + column],
+			       e = x - coded_value(c, row, column);
 
 			error += e * e;
 			square += x * x;
@@ -39,7 +40,8 @@ static double relative_error(const struct coded *c, const float *w)
 
 static double error_of(const char *name, const float *w, uint32_t planes, bool per_tensor)
 {
-	struct quantize_options options = {.planes = planes, .group_columns = 128, .per_tensor = per_tensor};
+	struct quantize_options options = {
+		.planes = planes, .group_columns = 128, .per_tensor = per_tensor};
 	_cleanup_(coded_done) struct coded c = {0};
 
 	CU_ASSERT_EQUAL_FATAL(quantizer_find(name)->run(&c, w, ROWS, COLUMNS, &options, NULL), 0);
@@ -63,7 +65,8 @@ static void check_not_worse(const char *what, double got, double baseline)
 }
 
 /* Over what the codes from @lowest can mean in the place of one weight. */
-static double nearest_distance(struct coded *c, uint32_t row, uint32_t column, float w, uint32_t lowest)
+static double nearest_distance(
+	struct coded *c, uint32_t row, uint32_t column, float w, uint32_t lowest)
 {
 	uint8_t *code = &c->codes[(size_t) row * c->columns + column], was = *code;
 	double smallest = INFINITY;
@@ -78,11 +81,13 @@ static double nearest_distance(struct coded *c, uint32_t row, uint32_t column, f
 
 static void check_method(const struct quantizer *q, uint32_t planes, int kind, bool per_tensor)
 {
-	struct quantize_options options = {.planes = planes, .group_columns = 128, .per_tensor = per_tensor};
+	struct quantize_options options = {
+		.planes = planes, .group_columns = 128, .per_tensor = per_tensor};
 	_cleanup_(coded_done) struct coded c = {0};
 	const float *w = weights[kind];
 	/* An odd number of levels leaves the lowest code out. */
-	uint32_t lowest = strncmp(q->name, "linear", 6) == 0 && strcmp(q->name, "linear-asymmetric") != 0;
+	uint32_t lowest =
+		strncmp(q->name, "linear", 6) == 0 && strcmp(q->name, "linear-asymmetric") != 0;
 
 	CU_ASSERT_EQUAL_FATAL(q->run(&c, w, ROWS, COLUMNS, &options, NULL), 0);
 	CU_ASSERT_EQUAL(c.planes, planes);
@@ -103,7 +108,8 @@ static void check_method(const struct quantizer *q, uint32_t planes, int kind, b
 static void test_every_method_codes_to_its_nearest_value(void)
 {
 	for (uint32_t m = 0; m < n_quantizers; m++)
-		for (uint32_t planes = quantizers[m].planes_min; planes <= quantizers[m].planes_max; planes++)
+		for (uint32_t planes = quantizers[m].planes_min; planes <= quantizers[m].planes_max;
+			planes++)
 			for (int kind = 0; kind < 2; kind++) {
 				check_method(&quantizers[m], planes, kind, false);
 				check_method(&quantizers[m], planes, kind, true);
@@ -115,8 +121,10 @@ static void test_more_planes_err_less(void)
 	for (uint32_t m = 0; m < n_quantizers; m++) {
 		double last = 1.0001;
 
-		/* Powers of two stop helping at some plane; a step that is one may jump to the next. */
-		for (uint32_t planes = quantizers[m].planes_min; planes <= quantizers[m].planes_max; planes++) {
+		/* Powers of two stop helping at some plane; a step that is one may jump to the
+		 * next. */
+		for (uint32_t planes = quantizers[m].planes_min; planes <= quantizers[m].planes_max;
+			planes++) {
 			double error = error_of(quantizers[m].name, weights[0], planes, false);
 
 			check_not_worse(quantizers[m].name, error,
@@ -136,18 +144,23 @@ static void test_methods_beat_their_baselines(void)
 				double clipped = error_of("linear-clipped", w, planes, per_tensor);
 
 				check_not_worse("linear-clipped", clipped, linear);
-				check_not_worse("linear", linear, error_of("linear-pot", w, planes, per_tensor) * 4);
-				check_not_worse("kmeans", error_of("kmeans", w, planes, per_tensor), clipped);
+				check_not_worse("linear", linear,
+					error_of("linear-pot", w, planes, per_tensor) * 4);
+				check_not_worse("kmeans", error_of("kmeans", w, planes, per_tensor),
+					clipped);
 				check_not_worse("asymmetric",
-					error_of("linear-asymmetric", w, planes, per_tensor), linear * 1.05);
+					error_of("linear-asymmetric", w, planes, per_tensor),
+					linear * 1.05);
 			}
 }
 
 /* Optimal scalar quantizers of infinite samples; one table for the whole matrix comes close. */
 static void test_analytic_numbers(void)
 {
-	static const double tread[] = {.19017, .04686, .01289}, tread_laplace[] = {.26424, .08308, .02739};
-	static const double lloyd[] = {.36338, .11748, .03455, .00950}, lloyd_laplace[] = {.5, .17619, .05447, .01537};
+	static const double tread[] = {.19017, .04686, .01289},
+			    tread_laplace[] = {.26424, .08308, .02739};
+	static const double lloyd[] = {.36338, .11748, .03455, .00950},
+			    lloyd_laplace[] = {.5, .17619, .05447, .01537};
 
 	for (uint32_t planes = 2; planes <= 4; planes++) {
 		check_near("clipped, Gauss", error_of("linear-clipped", weights[0], planes, true),
@@ -156,11 +169,14 @@ static void test_analytic_numbers(void)
 			tread_laplace[planes - 2], .06);
 	}
 	for (uint32_t planes = 1; planes <= 4; planes++) {
-		check_near("kmeans, Gauss", error_of("kmeans", weights[0], planes, true), lloyd[planes - 1], .03);
+		check_near("kmeans, Gauss", error_of("kmeans", weights[0], planes, true),
+			lloyd[planes - 1], .03);
 		check_near("kmeans, Laplace", error_of("kmeans", weights[1], planes, true),
 			lloyd_laplace[planes - 1], .06);
 	}
-	/* Nine powers of two with the best top level reach .03987; the top is a power of two here. */
+	/*
+	 * Nine powers of two with the best top level reach .03987; the top is a power of two here.
+	 */
 	check_not_worse("log, Gauss", error_of("log", weights[0], 4, true), .045);
 	check_not_worse("apot, Gauss", error_of("apot", weights[0], 4, true), .0135);
 }
@@ -180,7 +196,8 @@ static void test_linear_is_exact_on_its_grid(void)
 	coded_done(&c);
 	for (int i = 0; i < 16; i++)
 		w[i] = s * (float) (i - 3);
-	CU_ASSERT_EQUAL_FATAL(quantizer_find("linear-asymmetric")->run(&c, w, 1, 16, &options, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		quantizer_find("linear-asymmetric")->run(&c, w, 1, 16, &options, NULL), 0);
 	for (uint32_t i = 0; i < 16; i++)
 		CU_ASSERT_EQUAL(coded_value(&c, 0, i), w[i]);
 }
@@ -195,25 +212,28 @@ struct packed {
 static struct packed pack_group(const struct coded *c, uint32_t row, uint32_t group)
 {
 	uint32_t first = group * c->group_columns;
-	struct packed p = {.n = MIN_OF(c->group_columns, c->columns - first), .planes = c->planes,
+	struct packed p = {.n = MIN_OF(c->group_columns, c->columns - first),
+		.planes = c->planes,
 		.alpha = c->alpha + ((size_t) row * c->groups + group) * c->planes};
 
 	for (uint32_t t = 0; t < p.n; t++)
 		for (uint32_t i = 0; i < c->planes; i++)
-			if (c->codes[(size_t) row * c->columns + first + t] >> (c->planes - 1 - i) & 1)
+			if (c->codes[(size_t) row * c->columns + first + t] >> (c->planes - 1 - i) &
+				1)
 				bits_set(p.plane[i], t);
 	return p;
 }
 
 static double gram(const struct packed *p, uint32_t i, uint32_t j)
 {
-	int differ = __builtin_popcountll(p->plane[i][0] ^ p->plane[j][0])
-		+ __builtin_popcountll(p->plane[i][1] ^ p->plane[j][1]);
+	int differ = __builtin_popcountll(p->plane[i][0] ^ p->plane[j][0]) +
+		     __builtin_popcountll(p->plane[i][1] ^ p->plane[j][1]);
 
 	return (int) p->n - 2 * differ;
 }
 
-/* Scales of the first @keep planes from popcounts and the scales of all. Return: squared error added. */
+/* Scales of the first @keep planes from popcounts and the scales of all. Return: squared error
+ * added. */
 static double refit(const struct packed *p, uint32_t keep, double *alpha)
 {
 	double m[BITS_PLANES_MAX][BITS_PLANES_MAX + 1], error = 0;
@@ -225,7 +245,8 @@ static double refit(const struct packed *p, uint32_t keep, double *alpha)
 		for (uint32_t j = 0; j < p->planes; j++)
 			m[i][keep] += gram(p, i, j) * p->alpha[j];
 	}
-	for (uint32_t i = 0; i < keep; i++) /* no pivots: Gram matrices of different planes are definite */
+	for (uint32_t i = 0; i < keep;
+		i++) /* no pivots: Gram matrices of different planes are definite */
 		for (uint32_t r = 0; r < keep; r++) {
 			double factor = r == i ? 0 : m[r][i] / m[i][i];
 
@@ -247,18 +268,21 @@ static double refit(const struct packed *p, uint32_t keep, double *alpha)
 /* Mean over full groups of the relative error of each prefix with refitted scales. */
 static void measure_prefixes(double *mean, int kind, uint32_t planes, bool favour_top)
 {
-	struct quantize_options options = {.planes = planes, .group_columns = 128, .favour_top = favour_top};
+	struct quantize_options options = {
+		.planes = planes, .group_columns = 128, .favour_top = favour_top};
 	_cleanup_(coded_done) struct coded c = {0};
 
 	memset(mean, 0, (BITS_PLANES_MAX + 1) * sizeof *mean);
-	CU_ASSERT_EQUAL_FATAL(quantizer_find("bcq")->run(&c, weights[kind], ROWS, COLUMNS, &options, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		quantizer_find("bcq")->run(&c, weights[kind], ROWS, COLUMNS, &options, NULL), 0);
 	for (uint32_t row = 0; row < ROWS; row++)
 		for (uint32_t group = 0; group < 2; group++) {
 			struct packed p = pack_group(&c, row, group);
 			double top = 0, square = 0, alpha[BITS_PLANES_MAX];
 
 			for (uint32_t t = group * 128; t < group * 128 + 128; t++) {
-				double w = weights[kind][row * COLUMNS + t], e = w - coded_value(&c, row, t);
+				double w = weights[kind][row * COLUMNS + t],
+				       e = w - coded_value(&c, row, t);
 
 				square += w * w;
 				top += e * e;
@@ -277,7 +301,8 @@ static void print_prefixes(const char *what, const double *mean, uint32_t planes
 
 static void test_prefixes_of_bcq_are_good_models(void)
 {
-	static const double expected[2][4] = {{.3606, .1161, .0354, .0119}, {.4964, .1745, .0620, .0226}};
+	static const double expected[2][4] = {
+		{.3606, .1161, .0354, .0119}, {.4964, .1745, .0620, .0226}};
 	double mean[BITS_PLANES_MAX + 1], favoured[BITS_PLANES_MAX + 1];
 
 	for (int kind = 0; kind < 2; kind++) {
@@ -311,7 +336,8 @@ static void test_identities(void)
 	struct quantize_options options = {.planes = 4, .group_columns = 128};
 	_cleanup_(coded_done) struct coded c = {0};
 
-	CU_ASSERT_EQUAL_FATAL(quantizer_find("bcq")->run(&c, weights[0], ROWS, COLUMNS, &options, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		quantizer_find("bcq")->run(&c, weights[0], ROWS, COLUMNS, &options, NULL), 0);
 	for (uint32_t row = 0; row < ROWS; row++) {
 		struct packed p = pack_group(&c, row, 0);
 		double square = 0, product = 0, alpha[BITS_PLANES_MAX];
@@ -322,14 +348,15 @@ static void test_identities(void)
 			for (uint32_t j = 0; j < 4; j++)
 				product += p.alpha[i] * p.alpha[j] * gram(&p, i, j);
 		CU_ASSERT_DOUBLE_EQUAL(product, square, 1e-4);
-		/* Least squares: the residual of the weights is orthogonal to every plane, so a refit of the
-		 * stored values is a refit of the weights. */
+		/* Least squares: the residual of the weights is orthogonal to every plane, so a
+		 * refit of the stored values is a refit of the weights. */
 		for (uint32_t i = 0; i < 4; i++) {
 			double residual = 0;
 
 			for (uint32_t t = 0; t < 128; t++)
-				residual += (weights[0][row * COLUMNS + t] - coded_value(&c, row, t))
-					* (bits_get(p.plane[i], t) ? 1 : -1);
+				residual +=
+					(weights[0][row * COLUMNS + t] - coded_value(&c, row, t)) *
+					(bits_get(p.plane[i], t) ? 1 : -1);
 			CU_ASSERT_DOUBLE_EQUAL(residual, 0, 1e-4);
 		}
 		CU_ASSERT_DOUBLE_EQUAL(refit(&p, 4, alpha), 0, 1e-6);
@@ -341,17 +368,19 @@ static void test_rows_are_independent(void)
 	struct quantize_options options = {.planes = 3, .group_columns = 128};
 	_cleanup_(coded_done) struct coded whole = {0}, parts = {0};
 
-	CU_ASSERT_EQUAL_FATAL(quantizer_find("bcq")->run(&whole, weights[0], ROWS, COLUMNS, &options, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		quantizer_find("bcq")->run(&whole, weights[0], ROWS, COLUMNS, &options, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(
 		coded_allocate(&parts, CODING_SUM, ROWS, COLUMNS, 128, 3, false, NULL), 0);
 	CU_ASSERT_EQUAL(bcq_rows(&parts, weights[0], 20, ROWS, &options, NULL), 0);
 	CU_ASSERT_EQUAL(bcq_rows(&parts, weights[0], 0, 20, &options, NULL), 0);
 	CU_ASSERT_EQUAL(memcmp(whole.codes, parts.codes, SIZE), 0);
-	CU_ASSERT_EQUAL(memcmp(whole.alpha, parts.alpha, sizeof(float) * ROWS * whole.groups * 3), 0);
+	CU_ASSERT_EQUAL(
+		memcmp(whole.alpha, parts.alpha, sizeof(float) * ROWS * whole.groups * 3), 0);
 }
 
-static void check_refused(const struct quantizer *q, const float *w, uint32_t planes, uint32_t group,
-	const char *words)
+static void check_refused(const struct quantizer *q, const float *w, uint32_t planes,
+	uint32_t group, const char *words)
 {
 	struct quantize_options options = {.planes = planes, .group_columns = group};
 	struct coded c = {0};
@@ -371,7 +400,8 @@ static void test_refusals(void)
 		check_refused(&quantizers[m], w, 4, 128, "weight [1][50] is not finite");
 		w[250] = 0;
 		check_refused(&quantizers[m], w, quantizers[m].planes_max + 1, 128, "to 8, not 9");
-		check_refused(&quantizers[m], w, quantizers[m].planes_min - 1, 128, "planes must be");
+		check_refused(
+			&quantizers[m], w, quantizers[m].planes_min - 1, 128, "planes must be");
 	}
 	check_refused(quantizer_find("bcq"), w, 4, 100, "multiple of 64");
 	check_refused(quantizer_find("bcq"), w, 4, 0, "multiple of 64");
@@ -387,20 +417,24 @@ static void test_odd_matrices(void)
 		for (size_t v = 0; v < ARRAY_SIZE(values); v++)
 			for (uint32_t planes = 2; planes <= 8; planes += 3)
 				for (uint32_t columns = 1; columns <= 9; columns += 4) {
-					struct quantize_options o = {.planes = planes, .group_columns = 128};
+					struct quantize_options o = {
+						.planes = planes, .group_columns = 128};
 					_cleanup_(coded_done) struct coded c = {0};
 					float w[18];
 
 					for (uint32_t i = 0; i < 18; i++)
 						w[i] = values[v];
-					CU_ASSERT_EQUAL_FATAL(quantizers[m].run(&c, w, 2, columns, &o, NULL), 0);
+					CU_ASSERT_EQUAL_FATAL(
+						quantizers[m].run(&c, w, 2, columns, &o, NULL), 0);
 					CU_ASSERT_TRUE(isfinite(coded_value(&c, 1, columns - 1)));
-					CU_ASSERT_TRUE(fabs(coded_value(&c, 1, 0) - (double) values[v])
-						<= 0.5 * fabs((double) values[v]) + 1e-38);
+					CU_ASSERT_TRUE(
+						fabs(coded_value(&c, 1, 0) - (double) values[v]) <=
+						0.5 * fabs((double) values[v]) + 1e-38);
 				}
 }
 
 TEST_MAIN("quantize", TEST(draw), TEST(every_method_codes_to_its_nearest_value),
 	TEST(more_planes_err_less), TEST(methods_beat_their_baselines), TEST(analytic_numbers),
-	TEST(linear_is_exact_on_its_grid), TEST(prefixes_of_bcq_are_good_models), TEST(eight_planes),
-	TEST(identities), TEST(rows_are_independent), TEST(refusals), TEST(odd_matrices))
+	TEST(linear_is_exact_on_its_grid), TEST(prefixes_of_bcq_are_good_models),
+	TEST(eight_planes), TEST(identities), TEST(rows_are_independent), TEST(refusals),
+	TEST(odd_matrices))

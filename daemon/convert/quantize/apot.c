@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Additive powers of two (methods A4, S7). The planes without the sign are dealt out in pairs, each pair a
- * term that is zero or one of three powers; an odd last plane is a term of zero or one power. The powers go
- * round the pairs, so that no sum is made twice; the odd one's is taken from the middle, where it errs
- * least (a third at 4 planes of what the largest or smallest would). The largest sum becomes the clipping
- * point, searched like that of linear-clipped.
+ * Additive powers of two (methods A4, S7). The planes without the sign are dealt out in pairs, each
+ * pair a term that is zero or one of three powers; an odd last plane is a term of zero or one
+ * power. The powers go round the pairs, so that no sum is made twice; the odd one's is taken from
+ * the middle, where it errs least (a third at 4 planes of what the largest or smallest would). The
+ * largest sum becomes the clipping point, searched like that of linear-clipped.
  */
 #include <math.h>
 

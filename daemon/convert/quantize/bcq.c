@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The default: one set of planes of which every prefix is a good model (methods D4.4-3). Scales are the
- * least-squares ones of all planes; those of a prefix follow from them and the planes (D4.2).
+ * The default: one set of planes of which every prefix is a good model (methods D4.4-3). Scales are
+ * the least-squares ones of all planes; those of a prefix follow from them and the planes (D4.2).
  */
 #include <errno.h>
 
 #include "convert/quantize/fit.h"
 #include "convert/quantize/method.h"
 
-/* Relative squared errors to expect of p = index + 1 planes, for weights of a normal distribution. */
-static const double expected_error[BITS_PLANES_MAX] = {.36, .116, .037, .0115, .0034, 1e-3, 2.7e-4, 7e-5};
+/* Relative squared errors to expect of p = index + 1 planes, for normally distributed weights. */
+static const double expected_error[BITS_PLANES_MAX] = {
+	.36, .116, .037, .0115, .0034, 1e-3, 2.7e-4, 7e-5};
 
 #define WIDTHS_SERVED 4
 #define ROUNDS 25
 
 /*
- * Each width counts by its own expected error. Widths between the served ones and the top are rarely asked
- * for: at full weight they would cost the narrow widths more than they gain themselves.
+ * Each width counts by its own expected error. Widths between the served ones and the top are
+ * rarely asked for: at full weight they would cost the narrow widths more than they gain
+ * themselves.
  */
 void nested_lambda(double *lambda, uint32_t planes, bool favour_top)
 {
@@ -65,9 +67,10 @@ int bcq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t end
 			uint32_t column = g * c->group_columns;
 			size_t at = (size_t) row * c->columns + column;
 
-			nested_fit(f, weights + at, MIN_OF(c->group_columns, c->columns - column), c->planes,
-				options->favour_top);
-			fit_store(f, c->alpha + ((size_t) row * c->groups + g) * c->planes, c->codes + at);
+			nested_fit(f, weights + at, MIN_OF(c->group_columns, c->columns - column),
+				c->planes, options->favour_top);
+			fit_store(f, c->alpha + ((size_t) row * c->groups + g) * c->planes,
+				c->codes + at);
 		}
 	return 0;
 }
@@ -78,8 +81,8 @@ int quantize_bcq(struct coded *ret, const float *weights, uint32_t rows, uint32_
 	_cleanup_(coded_done) struct coded c = {0};
 	int r;
 
-	r = coded_allocate(&c, CODING_SUM, rows, columns, options->group_columns, options->planes, false,
-		reterr);
+	r = coded_allocate(&c, CODING_SUM, rows, columns, options->group_columns, options->planes,
+		false, reterr);
 	if (r < 0)
 		return r;
 	r = bcq_rows(&c, weights, 0, rows, options, reterr);

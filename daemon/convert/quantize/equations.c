@@ -37,8 +37,8 @@ static double plane_sign(const struct coded *c, uint8_t code, uint32_t plane)
 	return code >> (c->planes - 1 - plane) & 1 ? 1 : -1;
 }
 
-static void make_product(struct equations *e, const struct coded *c, const uint8_t *codes,
-	const struct metric *m)
+static void make_product(
+	struct equations *e, const struct coded *c, const uint8_t *codes, const struct metric *m)
 {
 	size_t columns = c->columns;
 
@@ -53,8 +53,8 @@ static void make_product(struct equations *e, const struct coded *c, const uint8
 		}
 }
 
-void equations_make(struct equations *e, const struct coded *c, const uint8_t *codes, const float *weights,
-	const struct metric *m)
+void equations_make(struct equations *e, const struct coded *c, const uint8_t *codes,
+	const float *weights, const struct metric *m)
 {
 	size_t n = e->groups * e->planes;
 

@@ -126,8 +126,8 @@ static void transform_signs(double *x, uint32_t size)
 }
 
 /*
- * Cholesky of the Gram matrix: its leading blocks are those of the prefixes, so one factor serves all
- * widths. A plane that depends on earlier ones has no pivot and gets scale 0.
+ * Cholesky of the Gram matrix: its leading blocks are those of the prefixes, so one factor serves
+ * all widths. A plane that depends on earlier ones has no pivot and gets scale 0.
  */
 static void solve_prefixes(struct fit_state *s, const double *count, const double *moment)
 {
@@ -179,7 +179,8 @@ void fit_solve(struct fit *f)
 	solve_prefixes(s, count, moment);
 }
 
-double fit_scales(double *alpha, const float *weights, const uint8_t *codes, uint32_t n, uint32_t planes)
+double fit_scales(
+	double *alpha, const float *weights, const uint8_t *codes, uint32_t n, uint32_t planes)
 {
 	double count[FIT_CODES_MAX] = {0}, moment[FIT_CODES_MAX] = {0};
 	struct fit_state s = {.planes = planes};
@@ -251,7 +252,8 @@ static double crossing(const struct line *low, const struct line *high)
 }
 
 /* The lower envelope. Return: its number of codes; from[i] is where codes[i] begins to win. */
-static uint32_t make_envelope(const struct fit *f, const struct line *lines, uint32_t *codes, double *from)
+static uint32_t make_envelope(
+	const struct fit *f, const struct line *lines, uint32_t *codes, double *from)
 {
 	uint32_t n = 0;
 

@@ -2,13 +2,14 @@
 /*
  * Binary-coded fits of one group of weights.
  *
- * For given scales the best code of a weight depends on the weight alone, and the codes that win form
- * intervals of the sorted weights: the cost of a code c, sum_p lambda_p (w - v_p(c))^2, is the same
- * parabola for all codes plus a line in w, so the winners are the lower envelope of 2^k lines. A fit is
- * therefore just the borders of at most 2^k intervals, and prefix sums of the sorted weights give every
- * Gram matrix without touching the weights again.
+ * For given scales the best code of a weight depends on the weight alone, and the codes that win
+ * form intervals of the sorted weights: the cost of a code c, sum_p lambda_p (w - v_p(c))^2, is the
+ * same parabola for all codes plus a line in w, so the winners are the lower envelope of 2^k lines.
+ * A fit is therefore just the borders of at most 2^k intervals, and prefix sums of the sorted
+ * weights give every Gram matrix without touching the weights again.
  *
- * Codes are numbers whose most significant bit is plane 0; p-plane prefixes of k-plane codes are c >> (k - p).
+ * Codes are numbers whose most significant bit is plane 0; p-plane prefixes of k-plane codes are c
+ * >> (k - p).
  */
 #pragma once
 
@@ -47,18 +48,21 @@ struct fit_state *fit_state(struct fit *f);
 /** fit_solve() - least-squares scales of every prefix for the present borders (methods D4.2) */
 void fit_solve(struct fit *f);
 
-/** fit_split() - add a plane: each code into its two children, @rounds times { split, solve } (D4.4-2) */
+/** fit_split() - add a plane: each code into its two children, @rounds times { split, solve }
+ * (D4.4-2) */
 void fit_split(struct fit *f, uint32_t rounds);
 
 /**
  * fit_joint() - up to @rounds times { best codes for all prefixes together, solve } (D4.4-3)
- * @lambda: [planes], weight of the error at p = index + 1 planes; all 0 but the last is the alternating fit
+ * @lambda: [planes], weight of the error at p = index + 1 planes; all 0 but the last is the
+ * alternating fit
  *
  * The weighted error never rises; ends early when no border moves.
  */
 void fit_joint(struct fit *f, const double *lambda, uint32_t rounds);
 
-/** fit_alternate() - @planes planes: best of a greedy and a uniform start, then alternate (methods C2) */
+/** fit_alternate() - @planes planes: best of a greedy and a uniform start, then alternate (methods
+ * C2) */
 void fit_alternate(struct fit *f, uint32_t planes, uint32_t rounds);
 
 /**
@@ -67,7 +71,9 @@ void fit_alternate(struct fit *f, uint32_t planes, uint32_t rounds);
  *
  * Return: the squared error. Any thread.
  */
-double fit_scales(double *alpha, const float *weights, const uint8_t *codes, uint32_t n, uint32_t planes);
+double fit_scales(
+	double *alpha, const float *weights, const uint8_t *codes, uint32_t n, uint32_t planes);
 
-/** fit_store() - the scales of all planes, made >= 0, and the code of each weight in its original place */
+/** fit_store() - the scales of all planes, made >= 0, and the code of each weight in its original
+ * place */
 void fit_store(struct fit *f, float *alpha, uint8_t *codes);

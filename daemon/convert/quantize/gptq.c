@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Nested codes with error compensation (methods C3 with the codes of D4.4-3). Each weight's rounding error is
- * passed on to the columns that come after it, in the proportions that keep the layer's output. Every width
- * makes its own errors, so every width keeps its own copy of the moved weights; the one code of a column is
- * the one that serves all copies best. refine.c then mends what later columns could not.
+ * Nested codes with error compensation (methods C3 with the codes of D4.4-3). Each weight's
+ * rounding error is passed on to the columns that come after it, in the proportions that keep the
+ * layer's output. Every width makes its own errors, so every width keeps its own copy of the moved
+ * weights; the one code of a column is the one that serves all copies best. refine.c then mends
+ * what later columns could not.
  */
 #include "convert/quantize/gptq.h"
 
@@ -60,7 +61,8 @@ static int work_init(struct work *w, const struct coded *c, const struct metric 
 	return fit_new(&w->fit, c->group_columns);
 }
 
-/* Scales of every width for the present codes of the group at @begin, each for its own moved weights. */
+/* Scales of every width for the present codes of the group at @begin, each for its own moved
+ * weights. */
 static void fit_widths(struct work *w, uint32_t begin, uint32_t n)
 {
 	for (uint32_t p = 1; p <= w->c->planes; p++) {
@@ -68,7 +70,8 @@ static void fit_widths(struct work *w, uint32_t begin, uint32_t n)
 
 		for (uint32_t t = 0; t < n; t++)
 			w->prefix[t] = w->codes[begin + t] >> (w->c->planes - p);
-		(void) fit_scales(alpha, w->group + (size_t) (p - 1) * w->c->group_columns, w->prefix, n, p);
+		(void) fit_scales(
+			alpha, w->group + (size_t) (p - 1) * w->c->group_columns, w->prefix, n, p);
 		for (uint32_t code = 0; code < 1u << w->c->planes; code++) {
 			double v = 0;
 
@@ -108,7 +111,8 @@ static void fit_group(struct work *w, uint32_t begin, uint32_t n, bool favour_to
 
 	for (uint32_t p = 0; p < planes; p++)
 		for (uint32_t t = 0; t < n; t++)
-			w->group[p * stride + t] = (float) w->now[(size_t) p * w->c->columns + begin + t];
+			w->group[p * stride + t] =
+				(float) w->now[(size_t) p * w->c->columns + begin + t];
 	nested_fit(w->fit, w->group + (size_t) (planes - 1) * stride, n, planes, favour_top);
 	fit_store(w->fit, alpha, w->codes + begin);
 	fit_widths(w, begin, n);
@@ -157,8 +161,8 @@ static void run_pass(struct work *w, const float *weights, bool favour_top)
 	}
 }
 
-int gptq_scales(float *alpha, const struct coded *c, const float *weights, uint32_t first, uint32_t end,
-	const struct metric *m, uint32_t planes)
+int gptq_scales(float *alpha, const struct coded *c, const float *weights, uint32_t first,
+	uint32_t end, const struct metric *m, uint32_t planes)
 {
 	_cleanup_(equations_done) struct equations e = {0};
 	int r = equations_init(&e, c, planes);
@@ -180,19 +184,21 @@ int gptq_scales(float *alpha, const struct coded *c, const float *weights, uint3
 static void turn_negative(struct coded *c, uint32_t row)
 {
 	for (uint32_t t = 0; t < c->columns; t++) {
-		const float *alpha = c->alpha + ((size_t) row * c->groups + t / c->group_columns) * c->planes;
+		const float *alpha =
+			c->alpha + ((size_t) row * c->groups + t / c->group_columns) * c->planes;
 
 		for (uint32_t i = 0; i < c->planes; i++)
 			if (alpha[i] < 0)
-				c->codes[(size_t) row * c->columns + t] ^= (uint8_t) (1u << (c->planes - 1 - i));
+				c->codes[(size_t) row * c->columns + t] ^=
+					(uint8_t) (1u << (c->planes - 1 - i));
 	}
 	for (size_t i = 0; i < (size_t) c->groups * c->planes; i++)
 		c->alpha[(size_t) row * c->groups * c->planes + i] =
 			fabsf(c->alpha[(size_t) row * c->groups * c->planes + i]);
 }
 
-int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t end, const struct metric *m,
-	const struct quantize_options *options, struct error *reterr)
+int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t end,
+	const struct metric *m, const struct quantize_options *options, struct error *reterr)
 {
 	_cleanup_(work_done) struct work w = {0};
 	_cleanup_(refine_done) struct refine refine = {0};
@@ -214,7 +220,8 @@ int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t en
 		run_pass(&w, weights + at, options->favour_top);
 		refine_row(&refine, c, w.codes, weights + at, m);
 	}
-	r = gptq_scales(c->alpha + (size_t) first * c->groups * c->planes, c, weights, first, end, m, c->planes);
+	r = gptq_scales(c->alpha + (size_t) first * c->groups * c->planes, c, weights, first, end,
+		m, c->planes);
 	if (r < 0)
 		return r;
 	for (uint32_t row = first; row < end; row++)
@@ -229,8 +236,8 @@ int quantize_gptq(struct coded *ret, const float *weights, uint32_t rows, uint32
 	_cleanup_(metric_freep) struct metric *m = NULL;
 	int r;
 
-	r = coded_allocate(&c, CODING_SUM, rows, columns, options->group_columns, options->planes, false,
-		reterr);
+	r = coded_allocate(&c, CODING_SUM, rows, columns, options->group_columns, options->planes,
+		false, reterr);
 	if (r < 0)
 		return r;
 	r = metric_new(&m, second_moment, columns, reterr);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The nested fit with error compensation: needs the second moment of a layer's inputs, no labels. */
+/*
+ * The nested fit with error compensation: needs the second moment of a layer's inputs, no labels.
+ */
 #pragma once
 
 #include "base/cleanup.h"
@@ -14,12 +16,14 @@ struct metric;
 
 /**
  * metric_new() - prepare H for any number of rows
- * @second_moment: [columns][columns], symmetric, in the order of the matrix' columns; only read here
+ * @second_moment: [columns][columns], symmetric, in the order of the matrix' columns; only read
+ * here
  *
  * One percent of the mean of the diagonal is added to it (methods C3). Takes columns^3 steps.
  * Return: 0; -EINVAL with words when @second_moment is not finite or far from positive; -ENOMEM.
  */
-int metric_new(struct metric **ret, const double *second_moment, uint32_t columns, struct error *reterr);
+int metric_new(
+	struct metric **ret, const double *second_moment, uint32_t columns, struct error *reterr);
 struct metric *metric_free(struct metric *m);
 DEFINE_CLEANUP(struct metric *, metric_free)
 
@@ -30,23 +34,24 @@ double metric_error(const struct metric *m, const float *a, const float *b);
  * gptq_rows() - quantize rows @first to @end - 1 of @weights, the whole matrix
  * @c: from coded_allocate(), sum coding; only these rows are written, so threads can share it
  *
- * GPTQ for all widths at once: each column gets the code whose prefixes serve all widths best, each width
- * passes its own error on. Then single codes are moved where all widths together gain, and all scales of a
- * row are refitted together by least squares in the metric.
- * Return: 0; -EINVAL when a weight is not finite; -ENOMEM. Any thread.
+ * GPTQ for all widths at once: each column gets the code whose prefixes serve all widths best, each
+ * width passes its own error on. Then single codes are moved where all widths together gain, and
+ * all scales of a row are refitted together by least squares in the metric. Return: 0; -EINVAL when
+ * a weight is not finite; -ENOMEM. Any thread.
  */
-int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t end, const struct metric *m,
-	const struct quantize_options *options, struct error *reterr);
+int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t end,
+	const struct metric *m, const struct quantize_options *options, struct error *reterr);
 
 /**
- * gptq_scales() - the best scales of the first @planes planes, all groups of a row together, in the metric
+ * gptq_scales() - the best scales of the first @planes planes, all groups of a row together, in the
+ * metric
  * @alpha: [end - first][groups][planes]; may come out negative
  *
  * These differ from a refit by popcounts (methods D4.2), which knows only the plain metric.
  * Return: 0 or -ENOMEM. Any thread.
  */
-int gptq_scales(float *alpha, const struct coded *c, const float *weights, uint32_t first, uint32_t end,
-	const struct metric *m, uint32_t planes);
+int gptq_scales(float *alpha, const struct coded *c, const float *weights, uint32_t first,
+	uint32_t end, const struct metric *m, uint32_t planes);
 
 /** quantizer_calibrated_fn - as quantizer_fn, with the second moment of the inputs */
 typedef int quantizer_calibrated_fn(struct coded *ret, const float *weights, uint32_t rows,

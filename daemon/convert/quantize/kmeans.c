@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Free levels by k-means (methods A4, S6). In one dimension a cluster is an interval of the sorted weights and
- * dynamic programming finds the best ones; of many weights on equally full runs of them, after which
- * Lloyd's iteration settles the borders. Sums come from prefix sums.
+ * Free levels by k-means (methods A4, S6). In one dimension a cluster is an interval of the sorted
+ * weights and dynamic programming finds the best ones; of many weights on equally full runs of
+ * them, after which Lloyd's iteration settles the borders. Sums come from prefix sums.
  */
 #include <errno.h>
 #include <math.h>
@@ -42,14 +42,16 @@ static size_t find_border(const struct sorted *s, size_t begin, double w)
 	return begin;
 }
 
-/* One round. Empty clusters keep their level. Return: sum over clusters of sum^2 / n, which rises to the best */
+/* One round. Empty clusters keep their level. Return: sum over clusters of sum^2 / n, which rises
+ * to the best */
 static double move_levels(const struct sorted *s, double *levels, uint32_t n)
 {
 	double gain = 0, next;
 	size_t begin = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		size_t end = i + 1 < n ? find_border(s, begin, (levels[i] + levels[i + 1]) / 2) : s->n;
+		size_t end =
+			i + 1 < n ? find_border(s, begin, (levels[i] + levels[i + 1]) / 2) : s->n;
 
 		if (end > begin) {
 			next = (s->sum[end] - s->sum[begin]) / (double) (end - begin);
@@ -73,9 +75,9 @@ static void iterate(const struct sorted *s, double *levels, uint32_t n)
 }
 
 /*
- * The optimal levels of at most POINTS_MAX points by dynamic programming: best[m][j] is the largest gain of
- * the first j points in m intervals. Where its last interval begins never moves left as j grows, so
- * halving the range of j finds a whole row in points * log(points) steps.
+ * The optimal levels of at most POINTS_MAX points by dynamic programming: best[m][j] is the largest
+ * gain of the first j points in m intervals. Where its last interval begins never moves left as j
+ * grows, so halving the range of j finds a whole row in points * log(points) steps.
  */
 struct search {
 	const struct sorted *s;
@@ -90,8 +92,8 @@ static size_t point_border(const struct search *d, uint32_t j)
 	return d->s->n * j / d->points;
 }
 
-static void search_row(const struct search *d, uint32_t low, uint32_t high, uint32_t from_low,
-	uint32_t from_high)
+static void search_row(
+	const struct search *d, uint32_t low, uint32_t high, uint32_t from_low, uint32_t from_high)
 {
 	uint32_t j = (low + high) / 2, end = MIN_OF(j, from_high);
 	size_t border = point_border(d, j);
@@ -102,7 +104,8 @@ static void search_row(const struct search *d, uint32_t low, uint32_t high, uint
 	for (uint32_t i = from_low; i <= end; i++) {
 		size_t begin = point_border(d, i);
 		double sum = d->s->sum[border] - d->s->sum[begin];
-		double gain = d->last[i] + (border > begin ? sum * sum / (double) (border - begin) : 0);
+		double gain =
+			d->last[i] + (border > begin ? sum * sum / (double) (border - begin) : 0);
 
 		if (gain > d->best[j]) {
 			d->best[j] = gain;
@@ -132,7 +135,8 @@ static int start_optimal(const struct sorted *s, double *levels, uint32_t n)
 		search_row(&d, 0, points, 0, points);
 	}
 	for (uint32_t m = n, j = points; m-- > 0; j = from[(size_t) m * row + j]) {
-		size_t begin = point_border(&d, from[(size_t) m * row + j]), end = point_border(&d, j);
+		size_t begin = point_border(&d, from[(size_t) m * row + j]),
+		       end = point_border(&d, j);
 		size_t edge = MIN_OF(end, s->n - 1);
 
 		levels[m] = end > begin ? (s->sum[end] - s->sum[begin]) / (double) (end - begin)

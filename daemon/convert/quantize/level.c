@@ -25,7 +25,8 @@ double levels_error(const float *levels, uint32_t n, float scale, const struct s
 	double sum = 0;
 
 	for (size_t i = 0; i < s->n; i++) {
-		double e = s->weights[i] - (double) scale * levels[nearest_level(levels, n, s->weights[i] / scale)];
+		double e = s->weights[i] -
+			   (double) scale * levels[nearest_level(levels, n, s->weights[i] / scale)];
 
 		sum += e * e;
 	}
@@ -51,8 +52,8 @@ int quantize_levels(struct coded *ret, const float *weights, uint32_t rows, uint
 	uint32_t together, n;
 	int r;
 
-	r = coded_allocate(&c, CODING_LEVEL, rows, columns, columns, options->planes, options->per_tensor,
-		reterr);
+	r = coded_allocate(&c, CODING_LEVEL, rows, columns, columns, options->planes,
+		options->per_tensor, reterr);
 	if (r < 0)
 		return r;
 	r = weights_finite(weights, rows, columns, reterr);
@@ -61,15 +62,19 @@ int quantize_levels(struct coded *ret, const float *weights, uint32_t rows, uint
 	n = 1u << options->planes;
 	together = options->per_tensor ? rows : 1;
 	for (uint32_t row = 0; row < rows; row += together) {
-		struct span s = {.weights = weights + (size_t) row * columns, .n = (size_t) together * columns,
-			.first = row, .rows = together, .columns = columns};
+		struct span s = {.weights = weights + (size_t) row * columns,
+			.n = (size_t) together * columns,
+			.first = row,
+			.rows = together,
+			.columns = columns};
 		float *levels = c.level + (options->per_tensor ? 0 : (size_t) row * n);
 
 		r = choose(levels, &s, options->planes);
 		if (r < 0)
 			return r;
 		for (size_t i = 0; i < s.n; i++)
-			c.codes[(size_t) row * columns + i] = (uint8_t) nearest_level(levels, n, s.weights[i]);
+			c.codes[(size_t) row * columns + i] =
+				(uint8_t) nearest_level(levels, n, s.weights[i]);
 	}
 	*ret = c;
 	c = (struct coded){0};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Asymmetric linear: the range of the weights, widened to contain 0 so that 0 is exact (methods A4, S1). */
+/* Asymmetric linear: the range of the weights, widened to contain 0 so that 0 is exact (methods A4,
+ * S1). */
 #include <math.h>
 
 #include "convert/quantize/method.h"
@@ -18,8 +19,8 @@ static struct grid choose_grid(const struct span *s, uint32_t planes)
 	return g;
 }
 
-int quantize_linear_asymmetric(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
-	const struct quantize_options *options, struct error *reterr)
+int quantize_linear_asymmetric(struct coded *ret, const float *weights, uint32_t rows,
+	uint32_t columns, const struct quantize_options *options, struct error *reterr)
 {
 	return quantize_grid(ret, weights, rows, columns, options, choose_grid, reterr);
 }

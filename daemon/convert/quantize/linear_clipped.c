@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Symmetric linear, the range clipped by the t of 1.00 to 0.05 with the smallest error (methods A4, S5). */
+/* Symmetric linear, the range clipped by the t of 1.00 to 0.05 with the smallest error (methods A4,
+ * S5). */
 #include <math.h>
 
 #include "convert/quantize/method.h"
@@ -22,8 +23,8 @@ static struct grid choose_grid(const struct span *s, uint32_t planes)
 	return best;
 }
 
-int quantize_linear_clipped(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
-	const struct quantize_options *options, struct error *reterr)
+int quantize_linear_clipped(struct coded *ret, const float *weights, uint32_t rows,
+	uint32_t columns, const struct quantize_options *options, struct error *reterr)
 {
 	return quantize_grid(ret, weights, rows, columns, options, choose_grid, reterr);
 }

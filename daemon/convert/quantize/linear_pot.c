@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Symmetric linear, the step a power of two: the one above S2's, or the one below (methods A4, S3). */
+/*
+ * Symmetric linear, the step a power of two: the one above S2's, or the one below (methods A4, S3).
+ */
 #include <math.h>
 
 #include "convert/quantize/method.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Powers of two and zero (methods A4, S4). Weights go to the nearest level, which is better than the
- * nearest exponent; the top exponent is that of the largest weight or one less, whichever errs less.
+ * Powers of two and zero (methods A4, S4). Weights go to the nearest level, which is better than
+ * the nearest exponent; the top exponent is that of the largest weight or one less, whichever errs
+ * less.
  */
 #include <math.h>
 

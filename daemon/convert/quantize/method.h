@@ -8,7 +8,8 @@
 #include "convert/quantize/quantizers.inc"
 #undef QUANTIZER
 
-/** weights_finite() - Return: 0, or -EINVAL with the place of the first weight that is not finite */
+/** weights_finite() - Return: 0, or -EINVAL with the place of the first weight that is not finite
+ */
 int weights_finite(const float *weights, uint32_t rows, uint32_t columns, struct error *reterr);
 
 /**
@@ -41,10 +42,11 @@ double grid_error(const struct grid *g, const struct span *s);
 
 /** quantize_grid() - a uniform method: @choose picks the grid of each span */
 int quantize_grid(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
-	const struct quantize_options *options, struct grid (*choose)(const struct span *s, uint32_t planes),
-	struct error *reterr);
+	const struct quantize_options *options,
+	struct grid (*choose)(const struct span *s, uint32_t planes), struct error *reterr);
 
-/** levels_error() - squared error of rounding @s to the nearest of @n ascending levels times @scale */
+/** levels_error() - squared error of rounding @s to the nearest of @n ascending levels times @scale
+ */
 double levels_error(const float *levels, uint32_t n, float scale, const struct span *s);
 
 /**
@@ -56,7 +58,8 @@ int quantize_levels(struct coded *ret, const float *weights, uint32_t rows, uint
 	const struct quantize_options *options,
 	int (*choose)(float *levels, const struct span *s, uint32_t planes), struct error *reterr);
 
-/** levels_mirror() - ascending table of 2^planes from zero and the positive ones; zero appears twice */
+/** levels_mirror() - ascending table of 2^planes from zero and the positive ones; zero appears
+ * twice */
 void levels_mirror(float *levels, const float *magnitudes, uint32_t planes, float scale);
 
 struct fit;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GPTQ needs the upper factor U of the inverse, H^-1 = U^T U. With H = R R^T, R upper, that is R^-1, and R
- * comes from a Cholesky that starts at the last column: no inverse of H is ever formed.
+ * GPTQ needs the upper factor U of the inverse, H^-1 = U^T U. With H = R R^T, R upper, that is
+ * R^-1, and R comes from a Cholesky that starts at the last column: no inverse of H is ever formed.
  */
 #include "convert/quantize/metric.h"
 
@@ -28,10 +28,12 @@ static int check_moment(const double *h, uint32_t n, struct error *reterr)
 {
 	for (size_t i = 0; i < (size_t) n * n; i++)
 		if (!isfinite(h[i]))
-			return error_set(reterr, -EINVAL, "the second moment of the inputs is not finite");
+			return error_set(
+				reterr, -EINVAL, "the second moment of the inputs is not finite");
 	for (size_t i = 0; i < n; i++)
 		if (h[i * n + i] < 0)
-			return error_set(reterr, -EINVAL, "the second moment of input %zu is negative", i);
+			return error_set(
+				reterr, -EINVAL, "the second moment of input %zu is negative", i);
 	return 0;
 }
 
@@ -42,10 +44,12 @@ static int factor_upper(double *r, const double *h, uint32_t n, struct error *re
 		double pivot = h[j * n + j] - dot(right, right, n - j - 1);
 
 		if (!(pivot > 0))
-			return error_set(reterr, -EINVAL, "the second moment of the inputs is not positive");
+			return error_set(
+				reterr, -EINVAL, "the second moment of the inputs is not positive");
 		r[j * n + j] = sqrt(pivot);
 		for (size_t i = 0; i < j; i++)
-			r[i * n + j] = (h[i * n + j] - dot(r + i * n + j + 1, right, n - j - 1)) / r[j * n + j];
+			r[i * n + j] = (h[i * n + j] - dot(r + i * n + j + 1, right, n - j - 1)) /
+				       r[j * n + j];
 	}
 	return 0;
 }
@@ -65,7 +69,8 @@ static void invert_upper(double *u, const double *r, uint32_t n)
 	}
 }
 
-int metric_new(struct metric **ret, const double *second_moment, uint32_t columns, struct error *reterr)
+int metric_new(
+	struct metric **ret, const double *second_moment, uint32_t columns, struct error *reterr)
 {
 	_cleanup_(metric_freep) struct metric *m = calloc(1, sizeof *m);
 	size_t n = columns, bytes = n * n * sizeof(double);

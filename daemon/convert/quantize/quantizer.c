@@ -8,23 +8,23 @@
 #include "base/bytes.h"
 #include "convert/quantize/method.h"
 
-static int check_planes(const char *name, uint32_t planes, uint32_t fewest, uint32_t most,
-	struct error *reterr)
+static int check_planes(
+	const char *name, uint32_t planes, uint32_t fewest, uint32_t most, struct error *reterr)
 {
 	if (planes < fewest || planes > most)
-		return error_set(reterr, -EINVAL, "%s: planes must be %u to %u, not %u", name, fewest, most,
-			planes);
+		return error_set(reterr, -EINVAL, "%s: planes must be %u to %u, not %u", name,
+			fewest, most, planes);
 	return 0;
 }
 
 /* In front of each method, so that none divides by the levels it does not have. */
 #define QUANTIZER(n, id, fewest, most, h)                                                          \
-	static int run_##id(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,  \
-		const struct quantize_options *options, struct error *reterr)                          \
-	{                                                                                              \
-		int r = check_planes(n, options->planes, fewest, most, reterr);                        \
+	static int run_##id(struct coded *ret, const float *weights, uint32_t rows,                \
+		uint32_t columns, const struct quantize_options *options, struct error *reterr)    \
+	{                                                                                          \
+		int r = check_planes(n, options->planes, fewest, most, reterr);                    \
                                                                                                    \
-		return r < 0 ? r : quantize_##id(ret, weights, rows, columns, options, reterr);        \
+		return r < 0 ? r : quantize_##id(ret, weights, rows, columns, options, reterr);    \
 	}
 #include "convert/quantize/quantizers.inc"
 #undef QUANTIZER
@@ -58,12 +58,16 @@ void coded_done(struct coded *c)
 int coded_allocate(struct coded *ret, enum coding coding, uint32_t rows, uint32_t columns,
 	uint32_t group_columns, uint32_t planes, bool shared_levels, struct error *reterr)
 {
-	_cleanup_(coded_done) struct coded c = {.coding = coding, .rows = rows, .columns = columns,
-		.planes = planes, .shared_levels = coding == CODING_LEVEL && shared_levels};
+	_cleanup_(coded_done) struct coded c = {.coding = coding,
+		.rows = rows,
+		.columns = columns,
+		.planes = planes,
+		.shared_levels = coding == CODING_LEVEL && shared_levels};
 	size_t codes, scales;
 
 	if (planes < 1 || planes > BITS_PLANES_MAX)
-		return error_set(reterr, -EINVAL, "planes must be 1 to %d, not %u", BITS_PLANES_MAX, planes);
+		return error_set(
+			reterr, -EINVAL, "planes must be 1 to %d, not %u", BITS_PLANES_MAX, planes);
 	if (rows == 0 || columns == 0 || columns > INT32_MAX || !bytes_mul(&codes, rows, columns))
 		return error_set(reterr, -EINVAL, "a matrix of %u x %u", rows, columns);
 	if (coding == CODING_LEVEL || group_columns > columns)
@@ -106,8 +110,8 @@ int weights_finite(const float *weights, uint32_t rows, uint32_t columns, struct
 {
 	for (size_t i = 0; i < (size_t) rows * columns; i++)
 		if (!isfinite(weights[i]))
-			return error_set(reterr, -EINVAL, "weight [%zu][%zu] is not finite", i / columns,
-				i % columns);
+			return error_set(reterr, -EINVAL, "weight [%zu][%zu] is not finite",
+				i / columns, i % columns);
 	return 0;
 }
 

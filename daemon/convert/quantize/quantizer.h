@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Weight quantizers: fp32 matrix in, coded matrix out. quantizers.inc is the list: one file and one row
- * per method; options, help, tests and comparisons come from it.
+ * Weight quantizers: fp32 matrix in, coded matrix out. quantizers.inc is the list: one file and one
+ * row per method; options, help, tests and comparisons come from it.
  */
 #pragma once
 
@@ -28,9 +28,10 @@ struct quantize_options {
 
 /**
  * struct coded - a quantized matrix before it is written; owned, coded_done() frees
- * @codes: [rows][columns], bit (planes - 1 - i) is plane i: the code read as a number has plane 0 as its
- *	most significant bit
- * @alpha: sum: [rows][groups][planes], value = offset + sum alpha_i * (bit_i ? 1 : -1), i from plane 0
+ * @codes: [rows][columns], bit (planes - 1 - i) is plane i: the code read as a number has plane 0
+ *as its most significant bit
+ * @alpha: sum: [rows][groups][planes], value = offset + sum alpha_i * (bit_i ? 1 : -1), i from
+ *plane 0
  * @offset: sum: [rows][groups] or NULL
  * @level: level: [shared ? 1 : rows][1 << planes], ascending
  */
@@ -54,7 +55,8 @@ void coded_done(struct coded *c);
 int coded_allocate(struct coded *ret, enum coding coding, uint32_t rows, uint32_t columns,
 	uint32_t group_columns, uint32_t planes, bool shared_levels, struct error *reterr);
 
-/** coded_value() - what weight (row, column) decodes to with the first @planes planes and these scales */
+/** coded_value() - what weight (row, column) decodes to with the first @planes planes and these
+ * scales */
 float coded_value(const struct coded *c, uint32_t row, uint32_t column);
 
 /**

@@ -37,8 +37,8 @@ static void make_target(struct refine *r, const float *weights, const struct met
 	}
 }
 
-static const double *group_values(const struct refine *r, const struct coded *c, uint32_t planes,
-	uint32_t group)
+static const double *group_values(
+	const struct refine *r, const struct coded *c, uint32_t planes, uint32_t group)
 {
 	return r->value + (((size_t) (planes - 1) * c->groups + group) << c->planes);
 }
@@ -51,7 +51,8 @@ static void make_width(struct refine *r, const struct coded *c, uint32_t planes)
 
 	memcpy(gradient, r->target, c->columns * sizeof *gradient);
 	for (uint32_t group = 0; group < c->groups; group++) {
-		double *value = r->value + (((size_t) (planes - 1) * c->groups + group) << c->planes);
+		double *value =
+			r->value + (((size_t) (planes - 1) * c->groups + group) << c->planes);
 		const double *x = e->x + (size_t) group * planes;
 
 		for (uint32_t code = 0; code < 1u << c->planes; code++) {
@@ -60,7 +61,8 @@ static void make_width(struct refine *r, const struct coded *c, uint32_t planes)
 				value[code] += code >> (c->planes - 1 - i) & 1 ? x[i] : -x[i];
 		}
 		for (uint32_t i = 0; i < planes; i++) {
-			const double *product = e->product + (size_t) (group * e->planes + i) * c->columns;
+			const double *product =
+				e->product + (size_t) (group * e->planes + i) * c->columns;
 
 			for (uint32_t t = 0; t < c->columns; t++)
 				gradient[t] -= x[i] * product[t];
@@ -75,12 +77,13 @@ static double width_error(const struct refine *r, const struct coded *c, const u
 	double sum = 0;
 
 	for (uint32_t t = 0; t < c->columns; t++)
-		sum += gradient[t]
-			* (weights[t] - group_values(r, c, planes, t / c->group_columns)[codes[t]]);
+		sum += gradient[t] *
+		       (weights[t] - group_values(r, c, planes, t / c->group_columns)[codes[t]]);
 	return sum;
 }
 
-static void choose_lambda(struct refine *r, const struct coded *c, const uint8_t *codes, const float *weights)
+static void choose_lambda(
+	struct refine *r, const struct coded *c, const uint8_t *codes, const float *weights)
 {
 	for (uint32_t p = 1; p <= c->planes; p++) {
 		double error = width_error(r, c, codes, weights, p);
@@ -90,8 +93,8 @@ static void choose_lambda(struct refine *r, const struct coded *c, const uint8_t
 }
 
 /* How the sum changes when the code of @column becomes @code. */
-static double move_cost(const struct refine *r, const struct coded *c, uint32_t column, uint32_t old,
-	uint32_t code, double h)
+static double move_cost(const struct refine *r, const struct coded *c, uint32_t column,
+	uint32_t old, uint32_t code, double h)
 {
 	uint32_t group = column / c->group_columns;
 	double cost = 0;
@@ -100,20 +103,21 @@ static double move_cost(const struct refine *r, const struct coded *c, uint32_t 
 		const double *value = group_values(r, c, p, group);
 		double step = value[code] - value[old];
 
-		cost += r->lambda[p - 1] * step
-			* (step * h - 2 * r->gradient[(size_t) (p - 1) * c->columns + column]);
+		cost += r->lambda[p - 1] * step *
+			(step * h - 2 * r->gradient[(size_t) (p - 1) * c->columns + column]);
 	}
 	return cost;
 }
 
-static void move_code(struct refine *r, const struct coded *c, uint32_t column, uint32_t old, uint32_t code,
-	const struct metric *m)
+static void move_code(struct refine *r, const struct coded *c, uint32_t column, uint32_t old,
+	uint32_t code, const struct metric *m)
 {
 	const double *h = m->h + (size_t) column * m->columns;
 
 	for (uint32_t p = 1; p <= c->planes; p++) {
 		const double *value = group_values(r, c, p, column / c->group_columns);
-		double step = value[code] - value[old], *gradient = r->gradient + (size_t) (p - 1) * c->columns;
+		double step = value[code] - value[old],
+		       *gradient = r->gradient + (size_t) (p - 1) * c->columns;
 
 		if (step == 0)
 			continue;

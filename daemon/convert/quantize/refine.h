@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A row in the metric of its inputs: the best scales for given codes, and better codes for all widths at once.
+ * A row in the metric of its inputs: the best scales for given codes, and better codes for all
+ * widths at once.
  */
 #pragma once
 
@@ -22,10 +23,11 @@ int equations_init(struct equations *e, const struct coded *c, uint32_t planes);
 void equations_done(struct equations *e);
 
 /** equations_make() - for the first planes of @codes, one row */
-void equations_make(struct equations *e, const struct coded *c, const uint8_t *codes, const float *weights,
-	const struct metric *m);
+void equations_make(struct equations *e, const struct coded *c, const uint8_t *codes,
+	const float *weights, const struct metric *m);
 
-/** equations_solve() - e->x: [groups][planes], scales when only the first @planes planes are kept */
+/** equations_solve() - e->x: [groups][planes], scales when only the first @planes planes are kept
+ */
 void equations_solve(struct equations *e, uint32_t planes);
 
 /**
@@ -42,8 +44,8 @@ int refine_init(struct refine *r, const struct coded *c);
 void refine_done(struct refine *r);
 
 /**
- * refine_row() - descend on the sum over widths of lambda * (w - decoded)^T H (w - decoded), one code at a
- * time, refitting all scales between rounds
+ * refine_row() - descend on the sum over widths of lambda * (w - decoded)^T H (w - decoded), one
+ * code at a time, refitting all scales between rounds
  * @codes: of the row; in and out
  *
  * The sum never rises. A width counts by the inverse of its error at the start, so all fall alike.

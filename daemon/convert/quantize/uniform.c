@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Uniform steps as sum coding, exact (methods D2): bit j of q counts 2^j steps, so its plane's scale is
- * half of that, and the offset takes up the middle of the range and the zero point.
+ * Uniform steps as sum coding, exact (methods D2): bit j of q counts 2^j steps, so its plane's
+ * scale is half of that, and the offset takes up the middle of the range and the zero point.
  */
 #include <errno.h>
 #include <math.h>
@@ -17,7 +17,8 @@ struct grid grid_symmetric(float step, uint32_t planes)
 
 static int32_t grid_code(const struct grid *g, float w)
 {
-	/* A step of 0 is a span of zeros. Clamped before the cast: w / step may be beyond any integer. */
+	/* A step of 0 is a span of zeros. Clamped before the cast: w / step may be beyond any
+	 * integer. */
 	float q = g->step > 0 ? roundf(w / g->step) : 0;
 
 	q = fminf(fmaxf(q, (float) (g->lowest - g->zero)), (float) (g->highest - g->zero));
@@ -29,7 +30,8 @@ double grid_error(const struct grid *g, const struct span *s)
 	double sum = 0;
 
 	for (size_t i = 0; i < s->n; i++) {
-		double e = s->weights[i] - (double) g->step * (grid_code(g, s->weights[i]) - g->zero);
+		double e =
+			s->weights[i] - (double) g->step * (grid_code(g, s->weights[i]) - g->zero);
 
 		sum += e * e;
 	}
@@ -43,17 +45,18 @@ static void store_span(struct coded *c, const struct span *s, const struct grid 
 
 	for (size_t i = 0; i < s->n; i++)
 		codes[i] = (uint8_t) grid_code(g, s->weights[i]);
-	for (size_t group = (size_t) s->first * c->groups; group < (size_t) (s->first + s->rows) * c->groups;
-		group++) {
+	for (size_t group = (size_t) s->first * c->groups;
+		group < (size_t) (s->first + s->rows) * c->groups; group++) {
 		for (uint32_t i = 0; i < c->planes; i++)
-			c->alpha[group * c->planes + i] = ldexpf(g->step, (int) (c->planes - 2 - i));
+			c->alpha[group * c->planes + i] =
+				ldexpf(g->step, (int) (c->planes - 2 - i));
 		c->offset[group] = (float) (g->step * (middle - g->zero));
 	}
 }
 
 int quantize_grid(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
-	const struct quantize_options *options, struct grid (*choose)(const struct span *s, uint32_t planes),
-	struct error *reterr)
+	const struct quantize_options *options,
+	struct grid (*choose)(const struct span *s, uint32_t planes), struct error *reterr)
 {
 	_cleanup_(coded_done) struct coded c = {0};
 	uint32_t together;
@@ -70,8 +73,11 @@ int quantize_grid(struct coded *ret, const float *weights, uint32_t rows, uint32
 		return -ENOMEM;
 	together = options->per_tensor ? rows : 1;
 	for (uint32_t row = 0; row < rows; row += together) {
-		struct span s = {.weights = weights + (size_t) row * columns, .n = (size_t) together * columns,
-			.first = row, .rows = together, .columns = columns};
+		struct span s = {.weights = weights + (size_t) row * columns,
+			.n = (size_t) together * columns,
+			.first = row,
+			.rows = together,
+			.columns = columns};
 		struct grid g = choose(&s, options->planes);
 
 		store_span(&c, &s, &g);
