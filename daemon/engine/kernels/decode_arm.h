@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 16 weights at a time from planes to int8, for the decode kernels of arm64. */
+/* Words of 64 weights from planes to int8, for the decode kernels of arm64. */
 #pragma once
 
 #include <arm_neon.h>
@@ -9,13 +9,14 @@
 
 /*
  * struct arm_row - one row being decoded
- * @twice, @clear: sum coding, 2 alpha of each plane and the weight with all bits clear, of this group
+ * @add: what a set bit of each plane adds: 2 alpha in sum coding, its place in the index in level coding
+ * @clear: what there is with all bits clear
  * @table: level coding
  */
 struct arm_row {
 	const struct kernel_matrix *w;
 	uint32_t row;
-	int8x16_t twice[BITS_PLANES_MAX], clear;
+	int8x16_t add[BITS_PLANES_MAX], clear;
 	int8x16_t table[16];
 };
 
@@ -26,11 +27,13 @@ static inline void arm_row_start(struct arm_row *d, const struct kernel_matrix *
 	d->clear = vdupq_n_s8(0);
 	if (!w->level)
 		return;
+	for (uint32_t i = 0; i < w->planes; i++)
+		d->add[i] = vdupq_n_s8((int8_t) (1u << (w->planes - 1 - i)));
 	memset(d->table, 0, sizeof d->table);
 	memcpy(d->table, w->level + (size_t) row * w->level_stride, (size_t) 1 << w->planes);
 }
 
-/* To be called before the first word of a group, and before the first word of a block. */
+/* Sum coding: to be called before the first word of a group and of a block. */
 static inline void arm_row_group(struct arm_row *d, uint32_t group)
 {
 	const struct kernel_matrix *w = d->w;
@@ -39,22 +42,14 @@ static inline void arm_row_group(struct arm_row *d, uint32_t group)
 
 	for (uint32_t i = 0; i < w->planes; i++) {
 		clear -= w->alpha[at * w->planes + i];
-		d->twice[i] = vdupq_n_s8((int8_t) (2 * w->alpha[at * w->planes + i]));
+		d->add[i] = vdupq_n_s8((int8_t) (2 * w->alpha[at * w->planes + i]));
 	}
 	d->clear = vdupq_n_s8((int8_t) clear);
 }
 
-/* 16 bits to the bytes of a register: all ones where set */
-static inline uint8x16_t arm_spread(uint32_t bits)
+static inline int8x16_t arm_levels(const struct arm_row *d, int8x16_t sum)
 {
-	const uint8x16_t bit_of = vreinterpretq_u8_u64(vdupq_n_u64(UINT64_C(0x8040201008040201)));
-	uint8x16_t v = vcombine_u8(vdup_n_u8((uint8_t) bits), vdup_n_u8((uint8_t) (bits >> 8)));
-
-	return vtstq_u8(v, bit_of);
-}
-
-static inline int8x16_t arm_levels(const struct arm_row *d, uint8x16_t index)
-{
+	uint8x16_t index = vreinterpretq_u8_s8(sum);
 	int8x16x4_t first = {{d->table[0], d->table[1], d->table[2], d->table[3]}};
 	int8x16_t found;
 
@@ -69,29 +64,78 @@ static inline int8x16_t arm_levels(const struct arm_row *d, uint8x16_t index)
 	return found;
 }
 
-/* Weights [16 * part, 16 * part + 16) of word @word of the row. */
-static inline int8x16_t arm_row_weights(const struct arm_row *d, uint32_t word, uint32_t part)
+/* @bytes 2 part and 2 part + 1 of @word, each bit to a byte: -1 where set */
+static inline int8x16_t arm_spread(uint8x16_t word, uint32_t part)
+{
+	const uint8x16_t bit_of = vreinterpretq_u8_u64(vdupq_n_u64(UINT64_C(0x8040201008040201)));
+	const uint8x16_t bytes = vcombine_u8(vdup_n_u8((uint8_t) (2 * part)),
+		vdup_n_u8((uint8_t) (2 * part + 1)));
+
+	return vreinterpretq_s8_u8(vtstq_u8(vqtbl1q_u8(word, bytes), bit_of));
+}
+
+/* The 64 weights of word @word of the row. */
+static inline void arm_row_weights(const struct arm_row *d, uint32_t word, int8_t out[64])
 {
 	const struct kernel_matrix *w = d->w;
 	size_t at = (size_t) d->row * w->words + word;
-	uint8x16_t index = vdupq_n_u8(0);
-	int8x16_t sum = d->clear;
+	int8x16_t s0 = d->clear, s1 = s0, s2 = s0, s3 = s0;
 
-	if (w->level) {
-		for (uint32_t i = 0; i < w->planes; i++)
-			index = vsubq_u8(vaddq_u8(index, index),
-				arm_spread((uint32_t) (w->plane[i][at] >> (16 * part))));
-		return arm_levels(d, index);
-	}
 	for (uint32_t i = 0; i < w->planes; i++) {
-		uint8x16_t mask = arm_spread((uint32_t) (w->plane[i][at] >> (16 * part)));
+		uint8x16_t bits = vreinterpretq_u8_u64(vld1q_dup_u64(w->plane[i] + at));
 
-		sum = vaddq_s8(sum, vandq_s8(vreinterpretq_s8_u8(mask), d->twice[i]));
+		s0 = vmlsq_s8(s0, arm_spread(bits, 0), d->add[i]);
+		s1 = vmlsq_s8(s1, arm_spread(bits, 1), d->add[i]);
+		s2 = vmlsq_s8(s2, arm_spread(bits, 2), d->add[i]);
+		s3 = vmlsq_s8(s3, arm_spread(bits, 3), d->add[i]);
 	}
-	return sum;
+	if (w->level) {
+		s0 = arm_levels(d, s0);
+		s1 = arm_levels(d, s1);
+		s2 = arm_levels(d, s2);
+		s3 = arm_levels(d, s3);
+	}
+	vst1q_s8(out, s0);
+	vst1q_s8(out + 16, s1);
+	vst1q_s8(out + 32, s2);
+	vst1q_s8(out + 48, s3);
 }
 
 #define ARM_BLOCK_ROWS 8
+
+/*
+ * struct arm_block - up to 8 rows of a block, word by word
+ * @weights: of the last word, row after row; rows that do not exist weigh 0
+ */
+struct arm_block {
+	struct arm_row row[ARM_BLOCK_ROWS];
+	uint32_t rows, next, group, group_end;
+	int8_t weights[ARM_BLOCK_ROWS][64];
+};
+
+static inline void arm_block_start(struct arm_block *b, const struct kernel_matrix *w, uint32_t row,
+	uint32_t first)
+{
+	b->rows = w->rows - row < ARM_BLOCK_ROWS ? w->rows - row : ARM_BLOCK_ROWS;
+	b->next = b->group_end = first;
+	b->group = first / w->group_words;
+	for (uint32_t r = 0; r < b->rows; r++)
+		arm_row_start(&b->row[r], w, row + r);
+	memset(b->weights, 0, sizeof b->weights);
+}
+
+/* The next word of all rows. */
+static inline void arm_block_word(struct arm_block *b, const struct kernel_matrix *w)
+{
+	if (!w->level && b->next == b->group_end) {
+		for (uint32_t r = 0; r < b->rows; r++)
+			arm_row_group(&b->row[r], b->group);
+		b->group_end = ++b->group * w->group_words;
+	}
+	for (uint32_t r = 0; r < b->rows; r++)
+		arm_row_weights(&b->row[r], b->next, b->weights[r]);
+	b->next++;
+}
 
 /*
  * struct arm_tile - what one call of a multiply function works on

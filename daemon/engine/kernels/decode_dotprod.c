@@ -38,28 +38,23 @@ static void put_quads(int8_t (*out)[BLOCK_ROWS][4], uint32_t row, const int8x16_
 	}
 }
 
-/* Rows that do not exist weigh 0. */
 static void decode_block(const struct kernel_matrix *w, uint32_t row, uint32_t first, uint32_t words,
 	struct decode_scratch *s)
 {
-	uint32_t rows = w->rows - row < BLOCK_ROWS ? w->rows - row : BLOCK_ROWS;
 	const int8x16_t ones = vdupq_n_s8(1);
 	int32x4_t sum[BLOCK_ROWS];
-	struct arm_row d[BLOCK_ROWS];
+	struct arm_block b;
 
 	for (uint32_t r = 0; r < BLOCK_ROWS; r++)
 		sum[r] = vdupq_n_s32(0);
-	for (uint32_t r = 0; r < rows; r++)
-		arm_row_start(&d[r], w, row + r);
+	arm_block_start(&b, w, row, first);
 	for (uint32_t k = 0; k < words; k++) {
-		if (!w->level && (k == 0 || (first + k) % w->group_words == 0))
-			for (uint32_t r = 0; r < rows; r++)
-				arm_row_group(&d[r], (first + k) / w->group_words);
+		arm_block_word(&b, w);
 		for (uint32_t part = 0; part < 4; part++) {
 			int8x16_t v[BLOCK_ROWS];
 
 			for (uint32_t r = 0; r < BLOCK_ROWS; r++) {
-				v[r] = r < rows ? arm_row_weights(&d[r], first + k, part) : vdupq_n_s8(0);
+				v[r] = vld1q_s8(b.weights[r] + 16 * part);
 				sum[r] = vdotq_s32(sum[r], v[r], ones);
 			}
 			put_quads(s->weights + k * 16 + part * 4, 0, v);

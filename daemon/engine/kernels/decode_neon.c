@@ -46,31 +46,20 @@ static void put_weights(int16_t (*out)[BLOCK_ROWS], int8x8_t *v)
 	}
 }
 
-/* Rows that do not exist weigh 0. */
 static void decode_block(const struct kernel_matrix *w, uint32_t row, uint32_t first, uint32_t words,
 	struct decode_scratch *s)
 {
-	uint32_t rows = w->rows - row < BLOCK_ROWS ? w->rows - row : BLOCK_ROWS;
-	struct arm_row d[BLOCK_ROWS];
+	struct arm_block b;
 
-	for (uint32_t r = 0; r < rows; r++)
-		arm_row_start(&d[r], w, row + r);
+	arm_block_start(&b, w, row, first);
 	for (uint32_t k = 0; k < words; k++) {
-		if (!w->level && (k == 0 || (first + k) % w->group_words == 0))
-			for (uint32_t r = 0; r < rows; r++)
-				arm_row_group(&d[r], (first + k) / w->group_words);
-		for (uint32_t part = 0; part < 4; part++) {
-			int8x8_t low[BLOCK_ROWS], high[BLOCK_ROWS];
+		arm_block_word(&b, w);
+		for (uint32_t t = 0; t < 64; t += 8) {
+			int8x8_t v[BLOCK_ROWS];
 
-			for (uint32_t r = 0; r < BLOCK_ROWS; r++) {
-				int8x16_t v = r < rows ? arm_row_weights(&d[r], first + k, part) :
-							 vdupq_n_s8(0);
-
-				low[r] = vget_low_s8(v);
-				high[r] = vget_high_s8(v);
-			}
-			put_weights(s->weights + k * 64 + part * 16, low);
-			put_weights(s->weights + k * 64 + part * 16 + 8, high);
+			for (uint32_t r = 0; r < BLOCK_ROWS; r++)
+				v[r] = vld1_s8(b.weights[r] + t);
+			put_weights(s->weights + k * 64 + t, v);
 		}
 	}
 }
