@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -133,7 +134,41 @@ static void test_models_leave_nothing_behind(void)
 	CU_ASSERT_EQUAL(open_fds(), before);
 }
 
+/* Widths that come and go on several threads share planes and close each exactly once. */
+static void *build_widths(void *userdata)
+{
+	struct network *n = userdata;
+
+	for (int i = 0; i < 60; i++) {
+		_cleanup_(model_unrefp) struct model *m = NULL;
+
+		if (model_build(&m, n, 1 + i % 7 * 0.5, NULL) < 0)
+			return n;
+	}
+	return NULL;
+}
+
+static void test_threads_may_build_at_once(void)
+{
+	size_t before = open_fds();
+	struct network *n = test_network_open(&options);
+	pthread_t threads[4];
+
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
+		CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, build_widths, n), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
+		void *failed = n;
+
+		CU_ASSERT_EQUAL(pthread_join(threads[i], &failed), 0);
+		CU_ASSERT_PTR_NULL(failed);
+	}
+	CU_ASSERT_EQUAL(open_fds(), before + 1);
+	n = network_unref(n);
+	CU_ASSERT_EQUAL(open_fds(), before);
+}
+
 TEST_MAIN("planes", TEST(planes_are_sealed_and_mapped_read_only),
 	TEST(shared_while_alive_closed_with_the_last), TEST(bytes_are_those_of_the_file),
 	TEST(a_part_holds_just_its_matrices), TEST(a_changed_plane_is_refused),
-	TEST(models_leave_nothing_behind))
+	TEST(models_leave_nothing_behind),
+	TEST(threads_may_build_at_once))
