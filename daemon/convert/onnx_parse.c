@@ -2,8 +2,8 @@
 /*
  * From bytes to protobuf-c's structures, for bytes of unknown origin. protobuf-c recurses into nested
  * messages and allocates as it goes, both without a bound of its own: nesting is checked in a pass of
- * our own before, and an allocator with a budget stands under it. It also knows every block: protobuf-c
- * 1.4 loses some when it finds a message broken half way.
+ * our own before, and an allocator with a budget stands under it. It also knows every block: what
+ * is freed does not depend on how protobuf-c leaves a message that it finds broken half way.
  */
 #include "convert/onnx_import.h"
 

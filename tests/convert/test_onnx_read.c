@@ -100,7 +100,7 @@ static void example_done(struct example *x)
 {
 	if (x->model)
 		onnx__model_proto__free_unpacked(x->model, NULL);
-	for (uint32_t i = 0; i < x->n_inputs; i++)
+	for (uint32_t i = 0; i < INPUTS_MAX; i++)
 		if (x->inputs[i])
 			onnx__tensor_proto__free_unpacked(x->inputs[i], NULL);
 	constant_free(x->output);
