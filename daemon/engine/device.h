@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A device computes plans. What a caller sees is the same for each: make it, make plans for it, run them.
- * Behind it stands a table of functions, one table per kind; the processor is device_cpu.c.
+ * A device computes plans. What a caller sees is the same for each: make it, make plans for it, run
+ * them. Behind it stands a table of functions, one table per kind; the processor is device_cpu.c.
  *
  *	device_plan()		any thread, while another one is in device_run()
- *	device_set_threads()	likewise; the next device_run() uses the new number, a running one keeps its own
- *	device_run()		any thread; callers take turns, a second one waits until the first is done. A
- *				thread that must not wait (the loop) runs only while it knows the device idle
+ *	device_set_threads()	likewise, one at a time; the next device_run() uses the new
+ *				number, a running one keeps its own
+ *	device_run()		any thread; callers take turns, a second one waits until the first
+ *				is done. A thread that must not wait (the loop) runs only while it
+ *				knows that the device is idle
  */
 #pragma once
 
@@ -21,7 +23,8 @@ struct device;
  * @name: "cpu"; as users write it
  * @plan: as device_plan()
  * @reserve, @run: as device_reserve() and device_run(); never called twice at once
- * @set_threads: as device_set_threads(); 1 <= @threads <= DEVICE_THREADS_MAX. NULL: not a choice of ours, -ENOTSUP
+ * @set_threads: as device_set_threads(); 1 <= @threads <= DEVICE_THREADS_MAX.
+ *	NULL: not a choice of ours, -ENOTSUP
  * @threads: how many the next run uses
  * @describe: words for a person into @buffer, always terminated
  * @free: nobody is in @run any more
@@ -54,7 +57,7 @@ void device_init(struct device *d, const struct device_ops *ops);
 
 /**
  * device_cpu_new() - the processor
- * @threads: 1 .. DEVICE_THREADS_MAX, or 0: as many as there are processors that this process may use
+ * @threads: 1 .. DEVICE_THREADS_MAX, or 0: as many as processors that this process may use
  *
  * Return: 0, -EINVAL, -ENOMEM, -EAGAIN when the system gives no more threads.
  */
@@ -68,7 +71,7 @@ const char *device_name(const struct device *d);
 /** device_describe() - "2 threads, avx2 avx512". Return: @buffer */
 const char *device_describe(const struct device *d, char *buffer, size_t size);
 
-/** device_plan() - make @model ready for @d; the plan takes its own reference. Return: as plan_new() */
+/** device_plan() - make @model ready for @d; the plan refers to it. Return: as plan_new() */
 int device_plan(struct device *d, struct model *model, struct plan **ret, struct error *reterr);
 
 /**

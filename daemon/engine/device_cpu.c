@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The processor. A new number of threads is a new pool, made by who asks for it and put into `next`; the
- * next run takes it from there. So nobody waits: not the loop for a running request, and a running
- * request keeps its pool to the end.
+ * The processor. A new number of threads is a new pool, made by who asks for it and put into
+ * `next`; the next run takes it from there. So nobody waits: not the loop for a running request,
+ * and a running request keeps its pool to the end.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -46,8 +46,8 @@ static int cpu_reserve(struct device *d, struct workspace *w, const struct plan 
 	return workspace_reserve(w, plan, threads_count(c->pool));
 }
 
-static int cpu_run(struct device *d, struct workspace *w, const struct plan *plan, enum input_type type,
-	const void *input, float *output)
+static int cpu_run(struct device *d, struct workspace *w, const struct plan *plan,
+	enum input_type type, const void *input, float *output)
 {
 	return exec_run(plan, w, device_cpu(d)->pool, type, input, output);
 }

@@ -74,13 +74,15 @@ void run_requantize(const struct run *r, const int32_t *acc, uint32_t count, uin
 	for (uint32_t i = 0; i < count; i += repeat) {
 		uint32_t n = MIN_OF(repeat, count - i) * channels;
 
-		requantize(acc, n, gain, bias, zero_point, r->op->clamp_low, r->op->clamp_high, out);
+		requantize(
+			acc, n, gain, bias, zero_point, r->op->clamp_low, r->op->clamp_high, out);
 		acc += n;
 		out += n;
 	}
 }
 
-void run_to_float(const int32_t *acc, uint32_t count, const float *gain, const float *bias, float *out)
+void run_to_float(
+	const int32_t *acc, uint32_t count, const float *gain, const float *bias, float *out)
 {
 	for (uint32_t i = 0; i < count; i++)
 		out[i] = (float) acc[i] * gain[i] + bias[i];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Depthwise convolutions. A task takes some channels and a band of output lines: it decodes its weights,
- * copies the input lines that the band needs into scratch with padding around them, and runs the kernel
- * line by line.
+ * Depthwise convolutions. A task takes some channels and a band of output lines: it decodes its
+ * weights, copies the input lines that the band needs into scratch with padding around them, and
+ * runs the kernel line by line.
  */
 #include <string.h>
 
@@ -59,7 +59,8 @@ static void pad_band(const struct run *r, const struct part *part)
 }
 
 /* Where the taps of output line @line of the band begin. */
-static void find_taps(const struct run *r, const struct part *part, uint32_t line, const uint8_t **taps)
+static void find_taps(
+	const struct run *r, const struct part *part, uint32_t line, const uint8_t **taps)
 {
 	const struct op *op = r->op;
 
@@ -81,7 +82,8 @@ static void decode(const struct run *r, const struct part *part, int8_t *weights
 	depthwise_decode(&rows, row_bits, r->op->kernel_h * r->op->kernel_w, weights);
 }
 
-static void store_line(const struct band *b, const struct part *part, const int32_t *acc, uint32_t y)
+static void store_line(
+	const struct band *b, const struct part *part, const int32_t *acc, uint32_t y)
 {
 	const struct step *s = b->r->step;
 	const struct value *v = run_output_value(b->r);
@@ -99,8 +101,8 @@ static void store_line(const struct band *b, const struct part *part, const int3
 		if (v->element == ELEMENT_F32)
 			run_to_float(acc, n, gain, bias, (float *) run_output(b->r) + at);
 		else
-			run_requantize(b->r, acc, 1, n, gain, bias, 1,
-				(uint8_t *) run_output(b->r) + at);
+			run_requantize(
+				b->r, acc, 1, n, gain, bias, 1, (uint8_t *) run_output(b->r) + at);
 	}
 }
 
@@ -140,8 +142,8 @@ static void band_task(void *userdata, uint32_t task, uint32_t thread)
 	pad_band(r, &part);
 	for (uint32_t i = 0; i < part.lines; i++) {
 		find_taps(r, &part, i, taps);
-		s->kernel->depthwise(weights, r->op->kernel_h * r->op->kernel_w, part.channels, taps,
-			r->op->stride_w * part.channels, out->width, acc);
+		s->kernel->depthwise(weights, r->op->kernel_h * r->op->kernel_w, part.channels,
+			taps, r->op->stride_w * part.channels, out->width, acc);
 		store_line(b, &part, acc, part.line + i);
 	}
 }

@@ -103,8 +103,9 @@ static void table_task(void *userdata, uint32_t task, uint32_t thread)
 	const struct run *r = userdata;
 	const uint64_t first = (uint64_t) task * CHUNK;
 
-	r->plan->kernels[KERNEL_TABLE]->table(r->op->table[0], (const uint8_t *) run_input(r, 0) + first,
-		chunk_count(r, first), (uint8_t *) run_output(r) + first);
+	r->plan->kernels[KERNEL_TABLE]->table(r->op->table[0],
+		(const uint8_t *) run_input(r, 0) + first, chunk_count(r, first),
+		(uint8_t *) run_output(r) + first);
 }
 
 void step_table(const struct run *r)
@@ -120,8 +121,8 @@ static bool table_changes_nothing(const uint8_t table[256])
 	return true;
 }
 
-static void copy_pixels(const uint8_t *from, size_t from_step, uint8_t *to, size_t to_step, uint32_t n,
-	size_t bytes)
+static void copy_pixels(const uint8_t *from, size_t from_step, uint8_t *to, size_t to_step,
+	uint32_t n, size_t bytes)
 {
 	for (uint32_t x = 0; x < n; x++, from += from_step, to += to_step)
 		memcpy(to, from, bytes);
@@ -132,7 +133,8 @@ static void concat_part(const struct run *r, uint32_t i, uint32_t y, uint8_t *to
 {
 	const struct shape in = run_input_value(r, i)->shape;
 	const size_t step = run_output_value(r)->shape.channels;
-	const uint8_t *from = (const uint8_t *) run_input(r, i) + (size_t) y * in.width * in.channels;
+	const uint8_t *from =
+		(const uint8_t *) run_input(r, i) + (size_t) y * in.width * in.channels;
 
 	if (table_changes_nothing(r->op->table[i])) {
 		copy_pixels(from, in.channels, to, step, in.width, in.channels);

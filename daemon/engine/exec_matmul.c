@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Convolutions as matrix products. A task takes a tile of output pixels, and where these are few also just
- * some rows of the matrix:
+ * Convolutions as matrix products. A task takes a tile of output pixels, and where these are few
+ * also just some rows of the matrix:
  *
  *	gather the tile's columns into scratch, pack them to bits for a bits kernel
  *	for each block of rows: kernel -> sums in scratch -> requantize -> the output's pixels
@@ -11,7 +11,7 @@
 #include "engine/exec_steps.h"
 
 #define TASKS_PER_THREAD 3
-#define ROWS_PER_TASK 16      /* rows are split in multiples of it */
+#define ROWS_PER_TASK 16 /* rows are split in multiples of it */
 #define MACS_PER_NSEC 32
 #define MACS_PER_NSEC_SCALAR 2
 
@@ -159,8 +159,8 @@ static void cut_rows(struct product *p, uint64_t want)
 }
 
 /*
- * Enough tasks for all threads. Each tile decodes the weights again, each part of the rows gathers the
- * columns again: so whatever there is more of is cut first.
+ * Enough tasks for all threads. Each tile decodes the weights again, each part of the rows gathers
+ * the columns again: so whatever there is more of is cut first.
  */
 static void cut(struct product *p, uint32_t threads)
 {

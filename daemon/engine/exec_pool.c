@@ -12,7 +12,8 @@ struct reach {
 	int64_t begin, end;
 };
 
-static struct reach find_reach(uint32_t out, uint32_t stride, uint32_t pad, uint32_t taps, uint32_t size)
+static struct reach find_reach(
+	uint32_t out, uint32_t stride, uint32_t pad, uint32_t taps, uint32_t size)
 {
 	int64_t begin = (int64_t) out * stride - pad;
 
@@ -45,8 +46,8 @@ static void run_pool(const struct run *r, threads_fn *fn)
 }
 
 /* The first of several lines or pixels is copied, the others are compared with it. */
-static void max_into(const struct run *r, const uint8_t *from, size_t step, int64_t n, uint32_t count,
-	uint8_t *to)
+static void max_into(const struct run *r, const uint8_t *from, size_t step, int64_t n,
+	uint32_t count, uint8_t *to)
 {
 	memcpy(to, from, count);
 	for (int64_t i = 1; i < n; i++)
@@ -61,12 +62,14 @@ static void clamp_line(const struct op *op, uint8_t *line, size_t n)
 		line[i] = MIN_OF(MAX_OF(line[i], op->clamp_low), op->clamp_high);
 }
 
-/* Over the lines first: long runs of neighbours. A window outside of the image gives the zero point. */
+/* Over the lines first: long runs of neighbours. A window outside of the image gives the zero
+ * point. */
 static void max_task(void *userdata, uint32_t oy, uint32_t thread)
 {
 	const struct run *r = userdata;
 	const struct shape in = run_input_value(r, 0)->shape, out = run_output_value(r)->shape;
-	const size_t line = (size_t) in.width * in.channels, out_line = (size_t) out.width * out.channels;
+	const size_t line = (size_t) in.width * in.channels,
+		     out_line = (size_t) out.width * out.channels;
 	const struct reach lines = find_lines(r, oy);
 	uint8_t *highest = run_scratch(r, thread);
 	uint8_t *to = (uint8_t *) run_output(r) + oy * out_line;
@@ -74,15 +77,14 @@ static void max_task(void *userdata, uint32_t oy, uint32_t thread)
 	memset(to, run_output_value(r)->zero_point, out_line);
 	if (reach_count(lines) == 0)
 		return clamp_line(r->op, to, out_line);
-	max_into(r, (const uint8_t *) run_input(r, 0) + (size_t) lines.begin * line,
-		line, reach_count(lines), (uint32_t) line, highest);
+	max_into(r, (const uint8_t *) run_input(r, 0) + (size_t) lines.begin * line, line,
+		reach_count(lines), (uint32_t) line, highest);
 	for (uint32_t ox = 0; ox < out.width; ox++) {
 		const struct reach pixels = find_pixels(r, ox);
 
 		if (reach_count(pixels) > 0)
-			max_into(r, highest + (size_t) pixels.begin * in.channels,
-				in.channels, reach_count(pixels), in.channels,
-				to + (size_t) ox * in.channels);
+			max_into(r, highest + (size_t) pixels.begin * in.channels, in.channels,
+				reach_count(pixels), in.channels, to + (size_t) ox * in.channels);
 	}
 	clamp_line(r->op, to, out_line);
 }
@@ -106,7 +108,8 @@ static void sum_window(const struct run *r, struct reach lines, struct reach pix
 				in.channels, acc);
 }
 
-static void average_u8(const struct run *r, const int32_t *acc, int32_t zeros, float factor, uint8_t *out)
+static void average_u8(
+	const struct run *r, const int32_t *acc, int32_t zeros, float factor, uint8_t *out)
 {
 	const struct value *v = run_output_value(r);
 	const float low = (float) (r->op->clamp_low - v->zero_point);
@@ -116,8 +119,8 @@ static void average_u8(const struct run *r, const int32_t *acc, int32_t zeros, f
 		out[c] = round_u8((float) (acc[c] - zeros) * factor, low, high, v->zero_point);
 }
 
-static void average_pixel(const struct run *r, struct reach lines, struct reach pixels, size_t at,
-	int32_t *acc)
+static void average_pixel(
+	const struct run *r, struct reach lines, struct reach pixels, size_t at, int32_t *acc)
 {
 	const struct op *op = r->op;
 	const struct value *v = run_output_value(r);

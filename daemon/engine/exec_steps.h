@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What exec.c and the files of its steps share. One function per op; it runs the step and returns. */
+/* What exec.c and the files of its steps share. One function per op; it runs the step and returns.
+ */
 #pragma once
 
 #include "engine/exec.h"
@@ -61,8 +62,8 @@ static inline struct threads *run_threads(const struct run *r, uint64_t work)
 	return work < r->plan->work_min ? NULL : r->threads;
 }
 
-static inline void run_tasks(const struct run *r, threads_fn *fn, void *userdata, uint64_t n_tasks,
-	uint64_t work)
+static inline void run_tasks(
+	const struct run *r, threads_fn *fn, void *userdata, uint64_t n_tasks, uint64_t work)
 {
 	threads_run(run_threads(r, work), fn, userdata, (uint32_t) n_tasks);
 }
@@ -74,8 +75,10 @@ static inline void run_tasks(const struct run *r, threads_fn *fn, void *userdata
 void run_requantize(const struct run *r, const int32_t *acc, uint32_t count, uint32_t channels,
 	const float *gain, const float *bias, uint32_t repeat, uint8_t *out);
 
-/** run_to_float() - out[i] = acc[i] * gain[i] + bias[i], what follows a product that ends a network */
-void run_to_float(const int32_t *acc, uint32_t count, const float *gain, const float *bias, float *out);
+/** run_to_float() - out[i] = acc[i] * gain[i] + bias[i], what follows a product that ends a network
+ */
+void run_to_float(
+	const int32_t *acc, uint32_t count, const float *gain, const float *bias, float *out);
 
 void step_input(const struct run *r);
 void step_convolution(const struct run *r);

@@ -7,7 +7,8 @@
 
 #include "engine/exec_steps.h"
 
-/* Runs are short and their length varies: fixed-size moves, the last one overlapping, beat memcpy(). */
+/* Runs are short and their length varies: fixed-size moves, the last one overlapping, beat
+ * memcpy(). */
 static inline void copy_run(uint8_t *restrict to, const uint8_t *restrict from, size_t n)
 {
 	size_t i = 0;

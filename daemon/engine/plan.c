@@ -7,8 +7,8 @@
 #include "base/bytes.h"
 
 /*
- * Shape of a matrix product. The decoded weights of a block of rows serve all columns of a tile, so tiles
- * are as wide as the gathered columns and the sums stay in the second and first cache.
+ * Shape of a matrix product. The decoded weights of a block of rows serve all columns of a tile, so
+ * tiles are as wide as the gathered columns and the sums stay in the second and first cache.
  */
 #define TILE_BYTES (128 * 1024)
 #define TILE_COLUMNS_MAX 256
@@ -111,7 +111,8 @@ static uint32_t block_rows(const struct step *s, uint32_t rows)
 	return MIN_OF(n, rows);
 }
 
-static int convolution_init(struct step *s, const struct network *n, uint32_t cpu, struct error *reterr)
+static int convolution_init(
+	struct step *s, const struct network *n, uint32_t cpu, struct error *reterr)
 {
 	const struct op *op = s->op;
 	const struct value *out = &n->values[op->output];
@@ -133,20 +134,22 @@ static int convolution_init(struct step *s, const struct network *n, uint32_t cp
 	columns = s->columns_per_tile;
 	words = s->matrix.words;
 	(void) scratch_take(&at, s->direct ? 0 : columns * words * BITS_PER_WORD);
-	s->bits_at = scratch_take(&at,
-		s->pack ? columns * words * op->activation_bits * sizeof(uint64_t) : 0);
+	s->bits_at = scratch_take(
+		&at, s->pack ? columns * words * op->activation_bits * sizeof(uint64_t) : 0);
 	s->acc_at = scratch_take(&at, columns * s->rows_per_block * sizeof(int32_t));
-	s->gain_at = scratch_take(&at,
-		s->repeat > 1 ? 2 * sizeof(float) * rows * s->repeat : 0);
-	plan_matrix_rows(&s->matrix, n->matrices[op->matrix].row_bits, 0, s->rows_per_block, &block);
-	s->kernel_at = scratch_take(&at,
-		s->kernel->scratch ? s->kernel->scratch(&block, s->columns_per_tile) : 0);
+	s->gain_at = scratch_take(&at, s->repeat > 1 ? 2 * sizeof(float) * rows * s->repeat : 0);
+	plan_matrix_rows(
+		&s->matrix, n->matrices[op->matrix].row_bits, 0, s->rows_per_block, &block);
+	s->kernel_at = scratch_take(
+		&at, s->kernel->scratch ? s->kernel->scratch(&block, s->columns_per_tile) : 0);
 	s->scratch_bytes = at;
 	return 0;
 }
 
-/* Channels in blocks that decode to a small tile of weights, lines in bands that stay in the cache. */
-static int depthwise_init(struct step *s, const struct network *n, uint32_t cpu, struct error *reterr)
+/* Channels in blocks that decode to a small tile of weights, lines in bands that stay in the cache.
+ */
+static int depthwise_init(
+	struct step *s, const struct network *n, uint32_t cpu, struct error *reterr)
 {
 	const struct op *op = s->op;
 	const struct shape *out = &n->values[op->output].shape;
@@ -230,8 +233,8 @@ static int steps_init(struct plan *p, uint32_t cpu, struct error *reterr)
 
 static int pick_kernels(struct plan *p, uint32_t cpu, struct error *reterr)
 {
-	static const enum kernel_op needed[] = {KERNEL_REQUANTIZE, KERNEL_ADD, KERNEL_TABLE, KERNEL_MAX,
-		KERNEL_SUM, KERNEL_SOFTMAX};
+	static const enum kernel_op needed[] = {KERNEL_REQUANTIZE, KERNEL_ADD, KERNEL_TABLE,
+		KERNEL_MAX, KERNEL_SUM, KERNEL_SOFTMAX};
 
 	for (uint32_t i = 0; i < ARRAY_SIZE(needed); i++) {
 		p->kernels[needed[i]] = kernel_pick(needed[i], cpu, NULL);

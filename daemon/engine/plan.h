@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A plan is a model made ready for one device: a kernel for each step, a place in memory for each
- * value. Immutable, counted. exec_run() may run the same plan on many threads at once, each with its
- * own workspace.
+ * value. Immutable, counted. exec_run() may run the same plan on many threads at once, each with
+ * its own workspace.
  */
 #pragma once
 
@@ -21,8 +21,8 @@
  * @columns_per_tile: CONVOLUTION: output pixels per task; DEPTHWISE: output lines per task
  * @rows_per_block: matrix rows per call of the kernel; of DEPTHWISE, channels per task
  * @repeat: CONVOLUTION: columns that are requantized in one call
- * @bits_at, @acc_at, @gain_at, @kernel_at, @line_at: where parts of a thread's scratch begin; multiples
- *	of 64. Gathered columns, or padded lines, come first
+ * @bits_at, @acc_at, @gain_at, @kernel_at, @line_at: where parts of a thread's scratch begin;
+ *	multiples of 64. Gathered columns, or padded lines, come first
  * @scratch_bytes: what one thread needs
  */
 struct step {
@@ -64,7 +64,10 @@ struct plan *plan_ref(struct plan *p);
 struct plan *plan_unref(struct plan *p);
 DEFINE_CLEANUP(struct plan *, plan_unref)
 
-/** plan_matrix_rows() - rows @first .. @first + @count of @all; of rows shorter than a word, @first begins one */
+/**
+ * plan_matrix_rows() - rows @first .. @first + @count of @all
+ * @first: where rows are shorter than a word, one that begins a word
+ */
 void plan_matrix_rows(const struct kernel_matrix *all, uint32_t row_bits, uint32_t first,
 	uint32_t count, struct kernel_matrix *ret);
 
@@ -78,9 +81,9 @@ static inline size_t plan_padded_width(const struct op *op, const struct shape *
 /**
  * plan_layout() - give each value of plan->model->network a place; in plan_memory.c
  *
- * Values that live at the same time never overlap, but for a RESHAPE, which is its input under another
- * shape, and a TABLE that writes over an input nobody reads again. Large values first, each into the
- * tightest gap. Sets value_offset and arena_bytes.
+ * Values that live at the same time never overlap, but for a RESHAPE, which is its input under
+ * another shape, and a TABLE that writes over an input nobody reads again. Large values first, each
+ * into the tightest gap. Sets value_offset and arena_bytes.
  * Return: 0 or -ENOMEM.
  */
 int plan_layout(struct plan *plan);

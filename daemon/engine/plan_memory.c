@@ -15,11 +15,11 @@ struct block {
 
 struct layout {
 	const struct network *network;
-	struct block *blocks;	/* by index, later by size */
-	struct block **placed;	/* by offset */
+	struct block *blocks;  /* by index, later by size */
+	struct block **placed; /* by offset */
 	uint32_t n_blocks, n_placed;
-	uint32_t *block_of;	/* [n_values] */
-	uint32_t *last_use;	/* [n_values] */
+	uint32_t *block_of; /* [n_values] */
+	uint32_t *last_use; /* [n_values] */
 };
 
 static struct layout *layout_done(struct layout *l)
@@ -118,7 +118,8 @@ static bool live_together(const struct block *a, const struct block *b)
 	return a->first <= b->last && b->first <= a->last;
 }
 
-/* The smallest gap that fits between the blocks that live with @b, else the place behind them all. */
+/* The smallest gap that fits between the blocks that live with @b, else the place behind them all.
+ */
 static size_t find_gap(const struct layout *l, const struct block *b)
 {
 	size_t end = 0, best = SIZE_MAX, best_size = SIZE_MAX;

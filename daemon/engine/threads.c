@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One job at a time. threads_run() stores the job, then sets `remaining`; whoever lowers `remaining` from
- * n to n - 1 has claimed task n - 1, and only then reads the job. A thread that wakes late claims nothing,
+ * One job at a time. threads_run() stores the job, then sets `remaining`; whoever lowers it from n to
+ * n - 1 has claimed task n - 1, and only then reads the job. A thread that wakes late claims nothing,
  * or a task of the job that is current by then: it never acts on an old one.
  *
- *	caller:	 job, pending = n, remaining = n, seq++, wake ── claim, run ... ── wait until pending = 0
- *	thread:	 sleep on seq ── claim, run, pending-- ... ── nothing left: watch seq briefly, sleep
+ *	caller:	job, pending = n, remaining = n, seq++, wake -- claim, run ... -- wait for pending = 0
+ *	thread:	sleep on seq -- claim, run, pending-- ... -- nothing left: watch seq briefly, sleep
  *
- * Steps of a small network follow each other within microseconds, faster than a sleeper wakes: so both
- * sides watch for SPIN_NSEC before they sleep, and not at all where processors are fewer than threads.
+ * Steps of a small network follow each other within microseconds, faster than a sleeper wakes: so
+ * both sides watch for SPIN_NSEC before they sleep, and not at all where processors are fewer than
+ * threads.
  */
 #include "engine/threads.h"
 
@@ -34,7 +35,8 @@ struct worker {
 	uint32_t thread;
 };
 
-/* Each thing that one side writes while the other looks at something else has its own cache line. */
+/* Each thing that one side writes while the other looks at something else has its own cache line.
+ */
 struct threads {
 	uint32_t count, n_started;
 	bool spin;
@@ -164,7 +166,8 @@ static int worker_start(struct threads *t, uint32_t thread)
 	return 0;
 }
 
-/* Signals belong to the thread that made the pool: the workers are born with all of them blocked. */
+/* Signals belong to the thread that made the pool: the workers are born with all of them blocked.
+ */
 static int workers_start(struct threads *t)
 {
 	sigset_t all, old;

@@ -11,10 +11,10 @@ struct threads;
 
 #define THREADS_MAX 256
 
-/** threads_available() - processors that this process may use: its affinity. Return: 1 .. THREADS_MAX */
+/** threads_available() - processors of this process's affinity. Return: 1 .. THREADS_MAX */
 uint32_t threads_available(void);
 
-/** @thread: 0..threads_count()-1, for per-thread scratch; @task: 0..n_tasks-1, each run exactly once */
+/** @task: 0..n_tasks-1, each run exactly once; @thread: 0..threads_count()-1, for its scratch */
 typedef void threads_fn(void *userdata, uint32_t task, uint32_t thread);
 
 /**

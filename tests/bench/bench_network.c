@@ -2,7 +2,8 @@
 /*
  * Time of one inference per width and number of threads, and with --steps where it goes.
  *
- *	bench_network [resnet18 | resnet20 | MODEL.gguf] [--bits 8,4,2,1] [--threads 1,2] [--mask FLAGS] [--steps]
+ *	bench_network [resnet18 | resnet20 | MODEL.gguf] [--bits 8,4,2,1] [--threads 1,2]
+ *		[--mask FLAGS] [--steps]
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -72,7 +73,8 @@ static void print_step(const struct plan *plan, uint32_t i, uint64_t nsec, uint6
 		(double) nsec * 1e-3, 100.0 * (double) nsec / (double) all);
 	if (s->op->kind == OP_CONVOLUTION)
 		printf("  %6.1f GMAC/s %s%s",
-			(double) s->matrix.rows * plan->model->network->matrices[s->op->matrix].columns *
+			(double) s->matrix.rows *
+				plan->model->network->matrices[s->op->matrix].columns *
 				v->shape.height * v->shape.width / (double) nsec,
 			s->kernel->name, s->direct ? ", direct" : "");
 	printf("\n");
@@ -112,8 +114,9 @@ static int bench_plan(const struct options *o, const struct plan *plan, double b
 		if (r < 0)
 			return r;
 		median = time_plan(plan, &w, t, input, output, 500, &least);
-		printf("%5.2f %8u %12.3f %12.3f %12zu %12zu\n", bits, threads_count(t), (double) median * 1e-6,
-			(double) least * 1e-6, plan->arena_bytes, plan->scratch_bytes);
+		printf("%5.2f %8u %12.3f %12.3f %12zu %12zu\n", bits, threads_count(t),
+			(double) median * 1e-6, (double) least * 1e-6, plan->arena_bytes,
+			plan->scratch_bytes);
 		if (o->steps)
 			print_steps(plan, &w, t, input, output, median);
 	}
@@ -192,7 +195,8 @@ static bool parse(struct options *o, int argc, char **argv)
 		{"steps", no_argument, NULL, 's'}, {}};
 	int c;
 
-	*o = (struct options){.network = "resnet20", .bits = {8, 4, 2, 1}, .n_bits = 4, .mask = UINT32_MAX};
+	*o = (struct options){
+		.network = "resnet20", .bits = {8, 4, 2, 1}, .n_bits = 4, .mask = UINT32_MAX};
 	o->threads[o->n_threads++] = 1;
 	if (threads_available() > 1)
 		o->threads[o->n_threads++] = threads_available();
@@ -220,12 +224,15 @@ int main(int argc, char **argv)
 	int r = 0;
 
 	if (!parse(&o, argc, argv)) {
-		fprintf(stderr, "usage: %s [resnet18|resnet20|MODEL] [--bits LIST] [--threads LIST] [--mask FLAGS]"
-				" [--steps]\n", argv[0]);
+		fprintf(stderr,
+			"usage: %s [resnet18|resnet20|MODEL] [--bits LIST] [--threads LIST] "
+			"[--mask FLAGS]"
+			" [--steps]\n",
+			argv[0]);
 		return 2;
 	}
-	printf("%5s %8s %12s %12s %12s %12s\n", "bits", "threads", "median ms", "least ms", "arena bytes",
-		"scratch");
+	printf("%5s %8s %12s %12s %12s %12s\n", "bits", "threads", "median ms", "least ms",
+		"arena bytes", "scratch");
 	for (uint32_t i = 0; i < o.n_bits && r >= 0; i++)
 		r = bench_width(&o, o.bits[i], &e);
 	if (r < 0)

@@ -23,7 +23,8 @@ struct fixture {
 static struct fixture *fixture_new(uint32_t threads)
 {
 	struct fixture *f = calloc(1, sizeof *f);
-	struct graph_window w = {.height = 3, .width = 3, .top = 1, .left = 1, .bottom = 1, .right = 1};
+	struct graph_window w = {
+		.height = 3, .width = 3, .top = 1, .left = 1, .bottom = 1, .right = 1};
 	struct reference r;
 	struct graph *g = &f->graph;
 	uint32_t x;
@@ -79,7 +80,8 @@ static void test_says_what_it_is(void)
 	char text[128], cut[4];
 
 	CU_ASSERT_STRING_EQUAL(device_name(f->device), "cpu");
-	CU_ASSERT_EQUAL(strncmp(device_describe(f->device, text, sizeof text), "2 threads, ", 11), 0);
+	CU_ASSERT_EQUAL(
+		strncmp(device_describe(f->device, text, sizeof text), "2 threads, ", 11), 0);
 	CU_ASSERT_STRING_EQUAL(device_describe(f->device, cut, sizeof cut), "2 t");
 	CU_ASSERT_EQUAL(device_threads(f->device), 2);
 	fixture_free(f);
@@ -109,8 +111,10 @@ static void test_refuses_what_the_network_does_not_take(void)
 	float output[12 * 12 * 7];
 
 	f->plan->input_pixels_bytes = 0;
-	CU_ASSERT_EQUAL(device_run(f->device, &w, f->plan, INPUT_PIXELS, f->input, output), -EINVAL);
-	CU_ASSERT_EQUAL(device_run(f->device, &w, f->plan, (enum input_type) 7, f->input, output), -EINVAL);
+	CU_ASSERT_EQUAL(
+		device_run(f->device, &w, f->plan, INPUT_PIXELS, f->input, output), -EINVAL);
+	CU_ASSERT_EQUAL(
+		device_run(f->device, &w, f->plan, (enum input_type) 7, f->input, output), -EINVAL);
 	CU_ASSERT_PTR_NULL(w.arena);
 	fixture_free(f);
 }
@@ -153,5 +157,6 @@ static void test_reserved_room_stays(void)
 	fixture_free(f);
 }
 
-TEST_MAIN("device", TEST(says_what_it_is), TEST(thread_counts), TEST(refuses_what_the_network_does_not_take),
-	TEST(callers_take_turns), TEST(reserved_room_stays))
+TEST_MAIN("device", TEST(says_what_it_is), TEST(thread_counts),
+	TEST(refuses_what_the_network_does_not_take), TEST(callers_take_turns),
+	TEST(reserved_room_stays))

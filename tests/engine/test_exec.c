@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Plans against the reference, with ==: every value of every graph, on each row of the kernel list. */
+/* Plans against the reference, with ==: every value of every graph, on each row of the kernel list.
+ */
 #include "engine/exec.h"
 
 #include <errno.h>
@@ -50,7 +51,8 @@ void *__wrap_aligned_alloc(size_t align, size_t bytes)
 	return __real_aligned_alloc(align, bytes);
 }
 
-/* One mask per distinct set of flags that a row of the list needs and this machine has; 0 is the first. */
+/* One mask per distinct set of flags that a row of the list needs and this machine has; 0 is the
+ * first. */
 static void find_masks(void)
 {
 	for (uint32_t i = kernel_count; i-- > 0;) {
@@ -101,7 +103,8 @@ static bool step_is_right(struct plan *plan, uint32_t n_steps, const struct refe
 	plan->n_steps = n_steps;
 	CU_ASSERT_EQUAL_FATAL(exec_run(plan, &w, threads, type, input, output), 0);
 	plan->n_steps = all;
-	right = memcmp(exec_value(plan, &w, op->output), expected->data[op->output], value_bytes(v)) == 0;
+	right = memcmp(exec_value(plan, &w, op->output), expected->data[op->output],
+			value_bytes(v)) == 0;
 	if (n_steps == all)
 		right = right && memcmp(output, expected->data[op->output], value_bytes(v)) == 0;
 	return right;
@@ -122,11 +125,14 @@ static void check_plan(struct graph *g, uint32_t mask, uint32_t threads,
 		if (!right) {
 			const struct op *op = plan->steps[i - 1].op;
 
-			printf("\n  step %u, %s, %ux%u of %ux%ux%u, mask %#x, %u threads, kernel %s\n", i - 1,
-				op_kind_name(op->kind), op->kernel_h, op->kernel_w,
-				g->values[op->inputs[0]].shape.height, g->values[op->inputs[0]].shape.width,
+			printf("\n  step %u, %s, %ux%u of %ux%ux%u, mask %#x, %u threads, kernel "
+			       "%s\n",
+				i - 1, op_kind_name(op->kind), op->kernel_h, op->kernel_w,
+				g->values[op->inputs[0]].shape.height,
+				g->values[op->inputs[0]].shape.width,
 				g->values[op->inputs[0]].shape.channels, mask, threads,
-				plan->steps[i - 1].kernel ? plan->steps[i - 1].kernel->name : "none");
+				plan->steps[i - 1].kernel ? plan->steps[i - 1].kernel->name
+							  : "none");
 			return;
 		}
 	}
@@ -213,7 +219,8 @@ static uint32_t draw_concat(struct graph *g, uint32_t in)
 		const struct value *v = &g->values[i];
 
 		if (v->element == ELEMENT_U8 && v->shape.height == g->values[in].shape.height &&
-			v->shape.width == g->values[in].shape.width && channels + v->shape.channels < 200) {
+			v->shape.width == g->values[in].shape.width &&
+			channels + v->shape.channels < 200) {
 			channels += v->shape.channels;
 			parts[n++] = i;
 		}
@@ -329,13 +336,14 @@ static void test_random_graphs(void)
 	free(g);
 }
 
-static const struct graph_window pad3 = {.height = 3, .width = 3, .top = 1, .left = 1, .bottom = 1,
-	.right = 1};
+static const struct graph_window pad3 = {
+	.height = 3, .width = 3, .top = 1, .left = 1, .bottom = 1, .right = 1};
 
 /* More columns than a tile, more rows than a block, channels that are read in place. */
 static void test_large_products(void)
 {
-	static const uint32_t channels[][2] = {{64, 128}, {128, 70}, {192, 17}, {16, 16}, {3, 130}, {65, 64}};
+	static const uint32_t channels[][2] = {
+		{64, 128}, {128, 70}, {192, 17}, {16, 16}, {3, 130}, {65, 64}};
 	struct graph *g = malloc(sizeof *g);
 
 	for (uint32_t i = 0; i < ARRAY_SIZE(channels); i++)
@@ -428,7 +436,8 @@ static void test_every_width(void)
 		x = graph_convolution(g, graph_input(g, 9, 9, 3), 40, pad3);
 		w.groups = 4;
 		x = graph_convolution(g, x, 48, w);
-		(void) graph_convolution(g, x, 10, (struct graph_window){.height = 9, .width = 9, .f32 = true});
+		(void) graph_convolution(
+			g, x, 10, (struct graph_window){.height = 9, .width = 9, .f32 = true});
 		check_graph(g, 2);
 		graph_done(g);
 	}
@@ -453,7 +462,8 @@ static void test_a_workspace_serves_many_plans(void)
 		output = malloc(plan->output_bytes);
 		CU_ASSERT_EQUAL_FATAL(workspace_reserve(&w, plan, 1 + seed % THREADS), 0);
 		CU_ASSERT_EQUAL(exec_run(plan, &w, NULL, INPUT_FLOATS, in.floats, output), 0);
-		CU_ASSERT_EQUAL(memcmp(output, expected.data[g->network.output], plan->output_bytes), 0);
+		CU_ASSERT_EQUAL(
+			memcmp(output, expected.data[g->network.output], plan->output_bytes), 0);
 		reference_done(&expected);
 		free(in.pixels);
 		free(in.floats);
@@ -481,7 +491,8 @@ static void test_running_allocates_nothing(void)
 		CU_ASSERT_EQUAL_FATAL(workspace_reserve(&w, plan, THREADS), 0);
 		before = atomic_load(&n_allocations);
 		CU_ASSERT(before > 0);
-		CU_ASSERT_EQUAL(exec_run(plan, &w, pools[THREADS], INPUT_PIXELS, in.pixels, output), 0);
+		CU_ASSERT_EQUAL(
+			exec_run(plan, &w, pools[THREADS], INPUT_PIXELS, in.pixels, output), 0);
 		CU_ASSERT_EQUAL(atomic_load(&n_allocations), before);
 		free(in.pixels);
 		free(in.floats);
@@ -526,7 +537,7 @@ static void test_thread_pools_end(void)
 		pools[i] = threads_free(pools[i]);
 }
 
-TEST_MAIN("exec", TEST(thread_pools), TEST(random_graphs), TEST(large_products), TEST(long_rows_and_columns),
-	TEST(narrow_activations), TEST(large_depthwise), TEST(every_width),
-	TEST(a_workspace_serves_many_plans), TEST(running_allocates_nothing), TEST(pixels_need_tables),
-	TEST(thread_pools_end))
+TEST_MAIN("exec", TEST(thread_pools), TEST(random_graphs), TEST(large_products),
+	TEST(long_rows_and_columns), TEST(narrow_activations), TEST(large_depthwise),
+	TEST(every_width), TEST(a_workspace_serves_many_plans), TEST(running_allocates_nothing),
+	TEST(pixels_need_tables), TEST(thread_pools_end))

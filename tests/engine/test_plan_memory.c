@@ -12,7 +12,8 @@ static void make_plan(struct graph *g, struct plan *ret)
 }
 
 /* The first step that writes a value and the last one that reads it. */
-static void find_life(const struct network *n, uint32_t value, uint32_t *ret_first, uint32_t *ret_last)
+static void find_life(
+	const struct network *n, uint32_t value, uint32_t *ret_first, uint32_t *ret_last)
 {
 	for (uint32_t i = 0; i < n->n_ops; i++) {
 		if (n->ops[i].output == value)
@@ -62,7 +63,8 @@ static bool may_overlap(const struct network *n, uint32_t a, uint32_t b)
 		return true;
 	if (find_origin(n, a) == find_origin(n, b))
 		return true;
-	return (a_last == b_first && is_table_of(n, b, a)) || (b_last == a_first && is_table_of(n, a, b));
+	return (a_last == b_first && is_table_of(n, b, a)) ||
+	       (b_last == a_first && is_table_of(n, a, b));
 }
 
 static void check_layout(const struct plan *p)
@@ -109,7 +111,8 @@ static void test_random_graphs(void)
 		struct plan p;
 
 		graph_init(g, seed);
-		(void) graph_input(g, 1 + graph_below(g, 20), 1 + graph_below(g, 20), 1 + graph_below(g, 9));
+		(void) graph_input(
+			g, 1 + graph_below(g, 20), 1 + graph_below(g, 20), 1 + graph_below(g, 9));
 		for (uint32_t i = 0, n = graph_below(g, 60); i < n; i++)
 			(void) draw_op(g);
 		(void) graph_to_float(g, graph_below(g, g->network.n_values));
@@ -180,5 +183,5 @@ static void test_a_table_spares_what_is_read_later(void)
 	free(g);
 }
 
-TEST_MAIN("plan_memory", TEST(random_graphs), TEST(a_chain_is_tight), TEST(reshape_and_table_take_no_room),
-	TEST(a_table_spares_what_is_read_later))
+TEST_MAIN("plan_memory", TEST(random_graphs), TEST(a_chain_is_tight),
+	TEST(reshape_and_table_take_no_room), TEST(a_table_spares_what_is_read_later))

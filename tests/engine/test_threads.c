@@ -16,7 +16,8 @@
 #define TASKS 300
 
 struct counts {
-	uint32_t runs[TASKS]; /* each written by one task only: a task run twice is a data race too */
+	uint32_t runs[TASKS]; /* each written by one task only: a task run twice is a data race too
+			       */
 	atomic_uint threads[8], bad_thread;
 	uint32_t n_threads;
 };
@@ -206,6 +207,6 @@ static void test_affinity_is_respected(void)
 	CU_ASSERT_EQUAL(threads_available(), (uint32_t) CPU_COUNT(&all));
 }
 
-TEST_MAIN("threads", TEST(each_task_runs_once), TEST(null_pool_runs_here), TEST(one_thread_makes_none),
-	TEST(silly_counts_are_refused), TEST(threads_work_together), TEST(idle_threads_sleep),
-	TEST(signals_stay_with_the_maker), TEST(affinity_is_respected))
+TEST_MAIN("threads", TEST(each_task_runs_once), TEST(null_pool_runs_here),
+	TEST(one_thread_makes_none), TEST(silly_counts_are_refused), TEST(threads_work_together),
+	TEST(idle_threads_sleep), TEST(signals_stay_with_the_maker), TEST(affinity_is_respected))

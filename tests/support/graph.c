@@ -79,8 +79,8 @@ static uint32_t add_value_like(struct graph *g, uint32_t in, struct shape shape)
 	return i;
 }
 
-static struct op *add_op(struct graph *g, enum op_kind kind, uint32_t n_inputs, const uint32_t *inputs,
-	uint32_t output)
+static struct op *add_op(struct graph *g, enum op_kind kind, uint32_t n_inputs,
+	const uint32_t *inputs, uint32_t output)
 {
 	struct op *op = &g->ops[g->network.n_ops++];
 
@@ -135,7 +135,8 @@ static void draw_sum(struct graph *g, const struct matrix *m, struct layer *l)
 			left -= alpha[i * l->planes + p];
 		}
 		if (!g->plain)
-			offset[i] = (int8_t) ((int32_t) graph_below(g, (uint32_t) (2 * left + 1)) - left);
+			offset[i] = (int8_t) ((int32_t) graph_below(g, (uint32_t) (2 * left + 1)) -
+					      left);
 	}
 	l->alpha = alpha;
 	l->offset = offset;
@@ -225,8 +226,11 @@ static void set_window(struct op *op, const struct graph_window *w)
 static struct shape window_shape(struct shape in, const struct graph_window *w, uint32_t channels)
 {
 	return (struct shape){
-		(in.height + w->top + w->bottom - w->dilation_h * (w->height - 1) - 1) / w->stride_h + 1,
-		(in.width + w->left + w->right - w->dilation_w * (w->width - 1) - 1) / w->stride_w + 1,
+		(in.height + w->top + w->bottom - w->dilation_h * (w->height - 1) - 1) /
+				w->stride_h +
+			1,
+		(in.width + w->left + w->right - w->dilation_w * (w->width - 1) - 1) / w->stride_w +
+			1,
 		channels,
 	};
 }
@@ -281,7 +285,8 @@ uint32_t graph_pool(struct graph *g, uint32_t in, struct graph_window w)
 
 	fill_window(&w);
 	s = window_shape(s, &w, s.channels);
-	out = w.average ? add_value(g, w.f32 ? ELEMENT_F32 : ELEMENT_U8, s) : add_value_like(g, in, s);
+	out = w.average ? add_value(g, w.f32 ? ELEMENT_F32 : ELEMENT_U8, s)
+			: add_value_like(g, in, s);
 	op = add_op(g, w.average ? OP_AVERAGE_POOL : OP_MAX_POOL, 1, &in, out);
 	set_window(op, &w);
 	if (w.average)
@@ -366,16 +371,18 @@ uint32_t graph_table(struct graph *g, uint32_t in, uint32_t bits)
 
 uint32_t graph_to_float(struct graph *g, uint32_t in)
 {
-	return add_op(g, OP_TO_FLOAT, 1, &in, add_value(g, ELEMENT_F32, g->values[in].shape))->output;
+	return add_op(g, OP_TO_FLOAT, 1, &in, add_value(g, ELEMENT_F32, g->values[in].shape))
+		->output;
 }
 
 uint32_t graph_softmax(struct graph *g, uint32_t in)
 {
-	return add_op(g, OP_SOFTMAX, 1, &in, add_value(g, ELEMENT_F32, g->values[in].shape))->output;
+	return add_op(g, OP_SOFTMAX, 1, &in, add_value(g, ELEMENT_F32, g->values[in].shape))
+		->output;
 }
 
-static const struct graph_window pad3 = {.height = 3, .width = 3, .top = 1, .left = 1, .bottom = 1,
-	.right = 1};
+static const struct graph_window pad3 = {
+	.height = 3, .width = 3, .top = 1, .left = 1, .bottom = 1, .right = 1};
 
 static uint32_t residual(struct graph *g, uint32_t in, uint32_t channels, uint32_t stride)
 {
@@ -394,14 +401,21 @@ static void classify(struct graph *g, uint32_t in, uint32_t classes)
 {
 	struct shape s = g->values[in].shape;
 
-	in = graph_pool(g, in, (struct graph_window){.height = s.height, .width = s.width, .average = true});
+	in = graph_pool(g, in,
+		(struct graph_window){.height = s.height, .width = s.width, .average = true});
 	(void) graph_convolution(g, in, classes, (struct graph_window){.f32 = true});
 }
 
 void graph_resnet18(struct graph *g, uint32_t planes)
 {
-	struct graph_window stem = {.height = 7, .width = 7, .stride_h = 2, .stride_w = 2, .top = 3,
-		.left = 3, .bottom = 3, .right = 3};
+	struct graph_window stem = {.height = 7,
+		.width = 7,
+		.stride_h = 2,
+		.stride_w = 2,
+		.top = 3,
+		.left = 3,
+		.bottom = 3,
+		.right = 3};
 	struct graph_window pool = pad3;
 	uint32_t x;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Networks of random weights, built in memory without a file: one function per op, which returns the index
- * of the value that the op writes. Scales, zero points, clamps and tables are drawn too.
+ * Networks of random weights, built in memory without a file: one function per op, which returns
+ * the index of the value that the op writes. Scales, zero points, clamps and tables are drawn too.
  */
 #pragma once
 
@@ -36,7 +36,8 @@ uint64_t graph_random(struct graph *g);
 /** graph_below() - Return: 0 .. n - 1 */
 uint32_t graph_below(struct graph *g, uint32_t n);
 
-/** struct graph_window - zeros mean: 1x1, stride 1, dilation 1, no padding, one group, 8 bits, output in u8 */
+/** struct graph_window - zeros mean: 1x1, stride 1, dilation 1, no padding, one group, 8 bits,
+ * output in u8 */
 struct graph_window {
 	uint32_t height, width, stride_h, stride_w, dilation_h, dilation_w;
 	uint32_t top, left, bottom, right;
@@ -59,7 +60,8 @@ uint32_t graph_table(struct graph *g, uint32_t in, uint32_t bits);
 uint32_t graph_to_float(struct graph *g, uint32_t in);
 uint32_t graph_softmax(struct graph *g, uint32_t in);
 
-/** graph_resnet18() - 224x224x3, 11 million weights, 1000 classes: the shape of the network of that name */
+/** graph_resnet18() - 224x224x3, 11 million weights, 1000 classes: the shape of the network of that
+ * name */
 void graph_resnet18(struct graph *g, uint32_t planes);
 
 /** graph_resnet20() - 32x32x3, 41 million products, 10 classes */

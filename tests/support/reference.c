@@ -18,8 +18,8 @@ struct scene {
 	const struct network *n;
 	const struct op *op;
 	const struct value *in, *out;
-	const uint8_t *q;  /* of the first input */
-	const float *x;	   /* likewise, when it is f32 */
+	const uint8_t *q; /* of the first input */
+	const float *x;	  /* likewise, when it is f32 */
 	uint8_t *q_out;
 	float *x_out;
 };
@@ -28,7 +28,9 @@ static uint8_t clamp(double rounded, const struct scene *s)
 {
 	double v = rounded + s->out->zero_point;
 
-	return (uint8_t) (v < s->op->clamp_low ? s->op->clamp_low : v > s->op->clamp_high ? s->op->clamp_high : v);
+	return (uint8_t) (v < s->op->clamp_low	  ? s->op->clamp_low
+			  : v > s->op->clamp_high ? s->op->clamp_high
+						  : v);
 }
 
 static void store(const struct scene *s, size_t i, float t)
@@ -63,7 +65,8 @@ static void run_input(const struct scene *s, enum input_type type, const void *i
 		} else if (x[i] != x[i]) {
 			s->q_out[i] = s->out->zero_point;
 		} else {
-			double v = rint((double) (x[i] * (1.0f / s->out->scale))) + s->out->zero_point;
+			double v =
+				rint((double) (x[i] * (1.0f / s->out->scale))) + s->out->zero_point;
 
 			s->q_out[i] = (uint8_t) (v < 0 ? 0 : v > 255 ? 255 : v);
 		}
@@ -92,8 +95,9 @@ static int32_t *decode(const struct scene *s)
 		depthwise_decode(&k, m->row_bits, m->columns, taps);
 	for (uint32_t r = 0; r < m->rows; r++)
 		for (uint32_t t = 0; t < m->columns; t++)
-			w[(size_t) r * m->columns + t] =
-				m->depthwise ? taps[(size_t) t * m->rows + r] : kernel_weight(&k, r, t);
+			w[(size_t) r * m->columns + t] = m->depthwise
+								 ? taps[(size_t) t * m->rows + r]
+								 : kernel_weight(&k, r, t);
 	free(taps);
 	return w;
 }
@@ -110,10 +114,13 @@ static int32_t dot(const struct scene *s, const int32_t *w, uint32_t oy, uint32_
 	for (uint32_t ky = 0; ky < op->kernel_h; ky++)
 		for (uint32_t kx = 0; kx < op->kernel_w; kx++)
 			for (uint32_t c = 0; c < each; c++)
-				sum += *w++ * look(s,
-					(int64_t) oy * op->stride_h + (int64_t) ky * op->dilation_h - op->pad_top,
-					(int64_t) ox * op->stride_w + (int64_t) kx * op->dilation_w - op->pad_left,
-					group * each + c);
+				sum += *w++ *
+				       look(s,
+					       (int64_t) oy * op->stride_h +
+						       (int64_t) ky * op->dilation_h - op->pad_top,
+					       (int64_t) ox * op->stride_w +
+						       (int64_t) kx * op->dilation_w - op->pad_left,
+					       group * each + c);
 	return sum;
 }
 
@@ -127,7 +134,8 @@ static void run_convolution(const struct scene *s)
 	for (uint32_t y = 0; y < out.height; y++)
 		for (uint32_t x = 0; x < out.width; x++)
 			for (uint32_t c = 0; c < out.channels; c++) {
-				float t = (float) dot(s, w + (size_t) c * columns, y, x, c) * l->gain[c];
+				float t = (float) dot(s, w + (size_t) c * columns, y, x, c) *
+					  l->gain[c];
 
 				store(s, at(out, y, x, c), t + l->bias[c]);
 			}
@@ -220,7 +228,8 @@ static void run_slice(const struct scene *s)
 		for (uint32_t x = 0; x < out.width; x++)
 			for (uint32_t c = 0; c < out.channels; c++) {
 				size_t from = at(s->in->shape, op->begin[0] + y * op->step[0],
-					op->begin[1] + x * op->step[1], op->begin[2] + c * op->step[2]);
+					op->begin[1] + x * op->step[1],
+					op->begin[2] + c * op->step[2]);
 
 				if (s->out->element == ELEMENT_F32)
 					s->x_out[at(out, y, x, c)] = s->x[from];
@@ -292,8 +301,8 @@ static void run_op(const struct scene *s, enum input_type type, const void *inpu
 	}
 }
 
-void reference_run(struct reference *ret, const struct model *model, enum input_type type,
-	const void *input)
+void reference_run(
+	struct reference *ret, const struct model *model, enum input_type type, const void *input)
 {
 	const struct network *n = model->network;
 

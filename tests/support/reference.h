@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The arithmetic of op.h, read off line by line: one loop per index, no tiles, no kernels. Slow, and the
- * judge of everything that is fast.
+ * The arithmetic of op.h, read off line by line: one loop per index, no tiles, no kernels. Slow,
+ * and the judge of everything that is fast.
  */
 #pragma once
 
@@ -13,6 +13,6 @@ struct reference {
 	void **data;
 };
 
-void reference_run(struct reference *ret, const struct model *model, enum input_type type,
-	const void *input);
+void reference_run(
+	struct reference *ret, const struct model *model, enum input_type type, const void *input);
 void reference_done(struct reference *r);
