@@ -94,7 +94,7 @@ static void make_level(struct kernel_matrix *w, const struct shape_case *c)
 static void make_matrix(struct kernel_matrix *w, const struct shape_case *c)
 {
 	*w = (struct kernel_matrix) {.rows = c->rows, .words = bits_words(c->columns), .planes = c->planes};
-	w->group_words = c->group_words && !c->level ? c->group_words : w->words;
+	w->group_words = c->group_words ? c->group_words : w->words;
 	if (w->group_words > w->words)
 		w->group_words = w->words;
 	w->groups = (w->words + w->group_words - 1) / w->group_words;
@@ -257,12 +257,12 @@ static void check_shapes(enum kernel_op op)
 
 static void check_drawn(enum kernel_op op)
 {
-	for (uint32_t i = 0; i < 1500; i++) {
+	for (uint32_t i = 0; i < 6000; i++) {
 		struct shape_case c = draw(op);
 
 		CU_ASSERT(check_case(op, &c));
 	}
-	for (uint32_t i = 0; i < 60; i++) {
+	for (uint32_t i = 0; i < 300; i++) {
 		struct shape_case c = draw(op);
 
 		c.rows = 1 + random_below(ROWS_MAX);

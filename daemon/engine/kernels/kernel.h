@@ -44,7 +44,7 @@ enum kernel_op {
 /**
  * struct kernel_matrix - the rows of one matrix product (one group of a grouped convolution)
  * @words: 64-bit words per row
- * @group_words: words per group (the last group may be shorter); groups = ceil(words / group_words)
+ * @group_words: words per group, at least 1 (the last group may be shorter); groups = ceil(words / group_words)
  * @plane: [planes], each rows * words, most significant first
  * @alpha: sum coding: [rows][groups][planes]; @offset: [rows][groups]
  * @level: level coding: row r's table at level + r * level_stride, 1 << planes entries; NULL: sum coding
