@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -52,4 +55,47 @@ static void test_every_member_comes_back(void)
 		}
 }
 
-TEST_MAIN("model_file", TEST(every_member_comes_back))
+/* How many names there are in a folder. */
+static size_t names_in(const char *path)
+{
+	DIR *d = opendir(path);
+	size_t n = 0;
+
+	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d))
+		n += e->d_name[0] != '.';
+	(void) closedir(d);
+	return n;
+}
+
+static void test_a_file_is_whole_or_absent(void)
+{
+	_cleanup_(test_network_done) struct test_network t = {0};
+	char folder[] = "/tmp/bitshed-model-XXXXXX", path[64], broken[64];
+	struct network *n = NULL;
+	struct error e = {0};
+	int fd;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
+	(void) snprintf(path, sizeof path, "%s/good.gguf", folder);
+	(void) snprintf(broken, sizeof broken, "%s/broken.gguf", folder);
+	test_network_make(&t, &(struct test_network_options) {0});
+	CU_ASSERT_EQUAL(model_write(path, t.network, (uint64_t *const *const *) t.planes, &e), 0);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	CU_ASSERT_EQUAL_FATAL(network_open(&n, fd, &e), 0);
+	for (uint32_t p = 0; p < n->planes_max; p++) {
+		CU_ASSERT_EQUAL(n->plane_offset[p], t.network->plane_offset[p]);
+		CU_ASSERT_EQUAL(n->plane_crc[p], t.network->plane_crc[p]);
+	}
+	n = network_unref(n);
+	(void) close(fd);
+
+	t.network->ops[3].stride_h = 5;
+	CU_ASSERT_EQUAL(model_write(broken, t.network, (uint64_t *const *const *) t.planes, &e), -EBADMSG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "the network is not sound: op 3 (convolution): "));
+	CU_ASSERT_EQUAL(names_in(folder), 1);
+	CU_ASSERT_EQUAL(unlink(path), 0);
+	CU_ASSERT_EQUAL(rmdir(folder), 0);
+	CU_ASSERT_EQUAL(model_write(path, t.network, (uint64_t *const *const *) t.planes, &e), -ENOENT);
+}
+
+TEST_MAIN("model_file", TEST(every_member_comes_back), TEST(a_file_is_whole_or_absent))
