@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "convert/export.h"
+#include "convert/integer.h"
 #include "convert/model_write.h"
 
 static int pack_planes(struct export_matrix *m)
@@ -32,9 +33,16 @@ static int quantize_matrix(struct export *e, struct export_matrix *m, struct err
 		.per_tensor = x->per_tensor, .seed = x->seed};
 	int r;
 
+	if (m->fixed && x->edge_planes == 8) {
+		r = integer_edge(&m->coded, m->weight, m->rows, m->columns);
+		return r < 0 ? r : pack_planes(m);
+	}
 	o.planes = MIN_OF(MAX_OF(o.planes, x->quantizer->planes_min), x->quantizer->planes_max);
 	r = x->quantizer->run(&m->coded, m->weight, m->rows, m->columns, &o, reterr);
-	return r < 0 ? error_prefix(reterr, r, "%s", e->net->nodes[m->net_node].name) : pack_planes(m);
+	if (r < 0)
+		return error_prefix(reterr, r, "%s", e->net->nodes[m->net_node].name);
+	integer_codes(&m->coded, m->weight);
+	return pack_planes(m);
 }
 
 int export_weights(struct export *e, const struct progress *progress, struct error *reterr)
