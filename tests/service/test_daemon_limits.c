@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,7 +45,8 @@ static void start(void)
 	(void) close(fd);
 	(void) snprintf(option, sizeof option, "--config=%s", config);
 	write_config("limits:\n  models: 2\n  sessions-per-user: 2\n  slots-per-session: 4\n"
-		     "  memory-per-user: 1 MiB\n  model-file: 1 MiB\n  bus-input: 1 KiB\n");
+		     "  memory-per-user: 1 MiB\n  model-file: 1 MiB\n  bus-input: 1 KiB\n"
+		     "queue:\n  length: 1\n  inline-run: never\n");
 	daemon_pid = test_daemon_start((const char *const[]) {option, NULL});
 	bus = test_bus_open();
 	caller_load_network(bus, "net", 4);
@@ -112,6 +114,43 @@ static void test_bus_input(void)
 	CU_ASSERT_STRING_EQUAL(a.error, "");
 }
 
+/* One runs, one waits, the third is told so. Return: how many of four at once were. */
+static int count_busy(struct caller_session *s)
+{
+	struct bitshed_reply reply;
+	int busy = 0;
+
+	for (uint32_t i = 0; i < 4; i++) {
+		struct bitshed_request request = caller_request(i);
+
+		CU_ASSERT_EQUAL(send(s->socket, &request, sizeof request, MSG_NOSIGNAL), sizeof request);
+	}
+	for (int i = 0; i < 4; i++) {
+		CU_ASSERT_EQUAL_FATAL(recv(s->socket, &reply, sizeof reply, 0), sizeof reply);
+		CU_ASSERT_TRUE(reply.status == BITSHED_OK || reply.status == BITSHED_ERROR_BUSY);
+		busy += reply.status == BITSHED_ERROR_BUSY;
+	}
+	return busy;
+}
+
+static void test_queue_length(void)
+{
+	struct test_network_options options = {.seed = 3, .size = 64, .channels = 64};
+	int fd = test_network_memfd(&options), busy = 0;
+	struct caller_session s;
+	const char *error;
+
+	start();
+	CU_ASSERT_EQUAL_FATAL(caller_load(bus, "slow", fd, &error), 0);
+	(void) close(fd);
+	CU_ASSERT_STRING_EQUAL_FATAL(caller_session_open(bus, "slow", 4, &s), "");
+	for (int i = 0; i < 100 && busy == 0; i++)
+		busy = count_busy(&s);
+	CU_ASSERT_TRUE(busy >= 1 && busy <= 3);
+	caller_session_done(&s);
+	CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "slow"), "");
+}
+
 static bool becomes(size_t bytes, int expected)
 {
 	for (int i = 0; i < 500; i++) {
@@ -144,4 +183,4 @@ static void test_reload(void)
 }
 
 TEST_MAIN("daemon_limits", TEST(models), TEST(model_file_and_memory), TEST(sessions_and_slots), TEST(bus_input),
-	TEST(reload))
+	TEST(queue_length), TEST(reload))

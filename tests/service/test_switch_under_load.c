@@ -95,29 +95,16 @@ static uint64_t read_u64(sd_bus *bus, const char *property)
 	return value;
 }
 
-static void test_no_request_notices(void)
+static void switch_back_and_forth(sd_bus *bus)
 {
-	static struct client clients[CLIENTS];
-	const char *const args[] = {"--log-level=warning", NULL};
-	struct reference two, four;
-	sd_bus *bus;
-
-	(void) test_daemon_start(args);
-	bus = test_bus_open();
-	caller_load_network(bus, "net", 4);
-	reference_open(&two, 4, 2);
-	reference_open(&four, 4, 4);
-	for (uint32_t i = 0; i < CLIENTS; i++)
-		start_client(&clients[i], i, &two, &four);
-	for (uint32_t i = 0; i < CLIENTS; i++)
-		CU_ASSERT_EQUAL(pthread_create(&clients[i].thread, NULL, client_thread, &clients[i]), 0);
 	for (uint32_t i = 0; i < switch_count(); i++) {
 		CU_ASSERT_STRING_EQUAL(caller_error(bus, "SetBits", "sd", "net", 2.0), "");
 		CU_ASSERT_STRING_EQUAL(caller_error(bus, "SetBits", "sd", "net", 4.0), "");
 	}
-	atomic_store(&stop, true);
-	for (uint32_t i = 0; i < CLIENTS; i++)
-		(void) pthread_join(clients[i].thread, NULL);
+}
+
+static void check_counts(sd_bus *bus)
+{
 	printf("%u switches, %u answers at 4 bits, %u at 2, %u failed, %u wrong, %u late\n",
 		2 * switch_count(), answered[4], answered[2], n_failed, n_wrong, n_late);
 	CU_ASSERT_EQUAL(n_failed, 0);
@@ -126,6 +113,31 @@ static void test_no_request_notices(void)
 	CU_ASSERT_TRUE(answered[2] > 0 && answered[4] > 0);
 	CU_ASSERT_EQUAL(read_u64(bus, "Requests"), answered[2] + answered[4]);
 	CU_ASSERT_EQUAL(read_u64(bus, "Failures"), 0);
+}
+
+static void switch_under_load(const char *config)
+{
+	static struct client clients[CLIENTS];
+	struct reference two, four;
+	pid_t pid;
+	sd_bus *bus;
+
+	atomic_store(&stop, false);
+	answered[2] = answered[4] = 0;
+	pid = test_daemon_start((const char *const[]) {"--log-level=warning", config, NULL});
+	bus = test_bus_open();
+	caller_load_network(bus, "net", 4);
+	reference_open(&two, 4, 2);
+	reference_open(&four, 4, 4);
+	for (uint32_t i = 0; i < CLIENTS; i++)
+		start_client(&clients[i], i, &two, &four);
+	for (uint32_t i = 0; i < CLIENTS; i++)
+		CU_ASSERT_EQUAL(pthread_create(&clients[i].thread, NULL, client_thread, &clients[i]), 0);
+	switch_back_and_forth(bus);
+	atomic_store(&stop, true);
+	for (uint32_t i = 0; i < CLIENTS; i++)
+		(void) pthread_join(clients[i].thread, NULL);
+	check_counts(bus);
 	for (uint32_t i = 0; i < CLIENTS; i++) {
 		caller_session_done(&clients[i].session);
 		(void) sd_bus_flush_close_unref(clients[i].bus);
@@ -133,6 +145,27 @@ static void test_no_request_notices(void)
 	reference_done(&two);
 	reference_done(&four);
 	(void) sd_bus_flush_close_unref(bus);
+	CU_ASSERT_EQUAL(test_daemon_stop(pid), 0);
 }
 
-TEST_MAIN("switch_under_load", TEST(no_request_notices))
+/* Small requests run on the loop's thread, */
+static void test_on_the_loop(void)
+{
+	switch_under_load(NULL);
+}
+
+/* and the same ones on the device's thread. */
+static void test_through_the_queue(void)
+{
+	char file[] = "/tmp/bitshed-test-config-XXXXXX", option[64];
+	static const char text[] = "queue:\n  inline-run: never\n";
+	int fd = mkstemp(file);
+
+	CU_ASSERT_FATAL(fd >= 0 && write(fd, text, sizeof text - 1) == sizeof text - 1);
+	(void) close(fd);
+	(void) snprintf(option, sizeof option, "--config=%s", file);
+	switch_under_load(option);
+	(void) unlink(file);
+}
+
+TEST_MAIN("switch_under_load", TEST(on_the_loop), TEST(through_the_queue))
