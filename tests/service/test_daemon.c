@@ -254,6 +254,42 @@ static void test_profile_changes_bits(void)
 	(void) sd_bus_slot_unref(match);
 }
 
+/* A connection of another user, one that exists (daemon, nobody): the bus asks the kernel who connects. */
+static sd_bus *open_as(uid_t uid)
+{
+	const char *name;
+	sd_bus *other;
+
+	CU_ASSERT_EQUAL_FATAL(seteuid(uid), 0);
+	other = test_bus_open();
+	CU_ASSERT_TRUE(sd_bus_get_unique_name(other, &name) >= 0);
+	CU_ASSERT_EQUAL_FATAL(seteuid(0), 0);
+	return other;
+}
+
+static void test_models_belong_to_who_loaded_them(void)
+{
+	sd_bus *one, *two;
+
+	if (geteuid() != 0) {
+		printf("needs root to be other users\n");
+		return;
+	}
+	start();
+	one = open_as(1);
+	two = open_as(65534);
+	caller_load_network(one, "mine", 2);
+	CU_ASSERT_STRING_EQUAL(caller_error(two, "SetBits", "sd", "mine", 1.0), ERROR("NotAuthorized"));
+	CU_ASSERT_STRING_EQUAL(caller_error(two, "Unload", "s", "mine"), ERROR("NotAuthorized"));
+	CU_ASSERT_STRING_EQUAL(caller_error(one, "SetBits", "sd", "mine", 1.0), "");
+	CU_ASSERT_STRING_EQUAL(caller_error(one, "Unload", "s", "net"), ERROR("NotAuthorized"));
+	CU_ASSERT_STRING_EQUAL(caller_error(one, "SetBits", "sd", "net", 4.0), "");
+	CU_ASSERT_STRING_EQUAL(caller_error(one, "SetBits", "sd", "net", 0.0), "");
+	CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "mine"), "");
+	(void) sd_bus_flush_close_unref(one);
+	(void) sd_bus_flush_close_unref(two);
+}
+
 static void test_ends_cleanly(void)
 {
 	int status;
@@ -268,4 +304,4 @@ static void test_ends_cleanly(void)
 
 TEST_MAIN("daemon", TEST(load_states), TEST(load_refuses), TEST(infer_is_exec_run), TEST(infer_refuses),
 	TEST(options_are_checked), TEST(set_bits), TEST(set_bits_refuses), TEST(profile_changes_bits),
-	TEST(ends_cleanly))
+	TEST(models_belong_to_who_loaded_them), TEST(ends_cleanly))

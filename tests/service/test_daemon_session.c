@@ -216,6 +216,39 @@ static void test_peer_that_leaves_loses_its_sessions(void)
 	caller_session_done(&b);
 }
 
+/* Some requests wait and one runs when their client goes, or their model. */
+static void test_nobody_left_for_the_answers(void)
+{
+	struct test_network_options options = {.seed = 3, .size = 128, .channels = 128};
+	struct caller_session s;
+	const char *error;
+	sd_bus *other;
+
+	start();
+	for (int round = 0; round < 6; round++) {
+		int fd = test_network_memfd(&options);
+
+		other = test_bus_open();
+		CU_ASSERT_EQUAL_FATAL(caller_load(bus, "slow", fd, &error), 0);
+		(void) close(fd);
+		CU_ASSERT_STRING_EQUAL_FATAL(caller_session_open(other, "slow", 8, &s), "");
+		for (uint32_t i = 0; i < 8; i++) {
+			struct bitshed_request request = caller_request(i);
+
+			CU_ASSERT_EQUAL(send(s.socket, &request, sizeof request, MSG_NOSIGNAL), sizeof request);
+		}
+		(void) usleep((unsigned int) round * 300);
+		if (round % 3 == 0)
+			caller_session_done(&s);
+		if (round % 3 == 1)
+			other = sd_bus_flush_close_unref(other);
+		CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "slow"), "");
+		CU_ASSERT_TRUE(wait_for_sessions(0));
+		caller_session_done(&s);
+		(void) sd_bus_flush_close_unref(other);
+	}
+}
+
 static void test_unload_ends_sessions(void)
 {
 	struct caller_session s;
@@ -275,5 +308,6 @@ static void test_input_changes_while_running(void)
 
 TEST_MAIN("daemon_session", TEST(slots_answer_exactly), TEST(hostile_records_are_refused),
 	TEST(running_slot_is_busy), TEST(deadline_is_kept), TEST(only_the_owner_closes),
-	TEST(peer_that_leaves_loses_its_sessions), TEST(unload_ends_sessions), TEST(flood_is_dropped),
+	TEST(peer_that_leaves_loses_its_sessions), TEST(nobody_left_for_the_answers),
+	TEST(unload_ends_sessions), TEST(flood_is_dropped),
 	TEST(input_changes_while_running))
