@@ -17,8 +17,10 @@ static const char help[] =
 	"Serves neural networks made of bit planes on D-Bus as org.bitshed.\n"
 	"\n"
 	"  --bus=system|session|ADDRESS  where to appear (default: system)\n"
-	"  --config=FILE                 configuration (default: /etc/bitshed/bitshed.yaml), and FILE.d/*.yaml\n"
-	"  --check-config                read the configuration, say what is wrong with it, and exit\n"
+	"  --config=FILE                 configuration (default: /etc/bitshed/bitshed.yaml), and "
+	"FILE.d/*.yaml\n"
+	"  --check-config                read the configuration, say what is wrong with it, and "
+	"exit\n"
 	"  --model=NAME=FILE             load this model at the start; may be given again\n"
 	"  --log-level=LEVEL             error, warning, notice, info (default) or debug\n"
 	"  --version  --help\n";
@@ -62,7 +64,7 @@ static int add_model(struct arguments *a, char *value)
 	if (a->options.n_models == MODELS_MAX)
 		return usage("too many models", value);
 	*equals = '\0';
-	a->models[a->options.n_models++] = (struct config_model) {.name = value, .path = equals + 1};
+	a->models[a->options.n_models++] = (struct config_model){.name = value, .path = equals + 1};
 	return 0;
 }
 

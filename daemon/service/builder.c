@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * loop: builder_push() -> [waiting] -> builder's thread -> [finished] -> eventfd -> loop: done().
- * While a job is here, only its network, device and file may be used by the thread; the object around it
- * stays the loop's.
+ * While a job is here, only its network, device and file may be used by the thread; the object
+ * around it stays the loop's.
  */
 #include "service/builder.h"
 
@@ -52,7 +52,8 @@ static void *builder_thread(void *userdata)
 		job = list_entry(b->waiting.next, struct job, link);
 		list_remove(&job->link);
 		pthread_mutex_unlock(&b->mutex);
-		job->result = job->network ? build(job) : network_open(&job->network, job->fd, &job->error);
+		job->result = job->network ? build(job)
+					   : network_open(&job->network, job->fd, &job->error);
 		pthread_mutex_lock(&b->mutex);
 		list_append(&b->finished, &job->link);
 		(void) !write(b->event_fd, &one, sizeof one);

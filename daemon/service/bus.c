@@ -72,8 +72,8 @@ static int read_option(sd_bus_message *m, const struct bus_option *table, size_t
 	if (r < 0)
 		return r;
 	if (strcmp(contents, type) != 0)
-		return error_set(reterr, -EINVAL, "option \"%s\" has type \"%.32s\", expected \"%s\"", key,
-			contents, type);
+		return error_set(reterr, -EINVAL,
+			"option \"%s\" has type \"%.32s\", expected \"%s\"", key, contents, type);
 	return sd_bus_message_read(m, "v", type, (char *) target + table[i].offset);
 }
 

@@ -13,10 +13,15 @@
 /** bus_status() - the code for a reply record. Return: enum bitshed_status; 0 for @r >= 0 */
 uint16_t bus_status(int r);
 
-/** bus_error() - fill @ret with our name for @r and the words. Return: a negative errno for sd-bus */
+/**
+ * bus_error() - fill @ret with our name for @r and the words. Return: a negative errno for sd-bus
+ */
 int bus_error(sd_bus_error *ret, int r, const struct error *e);
 
-/** bus_reply_error() - the same as an answer to a call that was kept. Return: as sd_bus_reply_method_error() */
+/**
+ * bus_reply_error() - the same as an answer to a call that was kept. Return: as
+ * sd_bus_reply_method_error()
+ */
 int bus_reply_error(sd_bus_message *call, int r, const struct error *e);
 
 /**
@@ -33,12 +38,16 @@ struct bus_option {
 /**
  * bus_read_options() - an a{sv} into a struct; keys that are absent leave it alone
  *
- * Return: 0; -EINVAL with words for a key that is unknown, twice there or of another type; or sd-bus' error.
+ * Return: 0; -EINVAL with words for a key that is unknown, twice there or of another type; or
+ * sd-bus' error.
  */
 int bus_read_options(sd_bus_message *m, const struct bus_option *table, size_t n, void *target,
 	struct error *reterr);
 
-/** bus_sender_uid() - effective uid of the sender; asks the bus, once per message. Return: 0 or errno */
+/**
+ * bus_sender_uid() - effective uid of the sender; asks the bus, once per message. Return: 0 or
+ * errno
+ */
 int bus_sender_uid(sd_bus_message *m, uid_t *ret, struct error *reterr);
 
 /** bus_append() - one {sv} entry of a basic @type; value as sd_bus_message_append() takes it */

@@ -155,7 +155,8 @@ static int answer_call(struct call *c)
 		stats_fail(&c->entry->stats);
 		return bus_reply_error(c->message, q->result, NULL);
 	}
-	stats_add(&c->entry->stats, q->started_nsec - q->submitted_nsec, q->finished_nsec - q->started_nsec);
+	stats_add(&c->entry->stats, q->started_nsec - q->submitted_nsec,
+		q->finished_nsec - q->started_nsec);
 	r = sd_bus_message_new_method_return(c->message, &reply);
 	if (r >= 0)
 		r = append_answer(reply, c);
@@ -169,20 +170,22 @@ static void on_call_done(struct request *request, void *userdata)
 	(void) answer_call(c);
 }
 
-static int check_input(const struct manager *m, const struct plan *plan, enum input_type type, size_t size,
-	struct error *reterr)
+static int check_input(const struct manager *m, const struct plan *plan, enum input_type type,
+	size_t size, struct error *reterr)
 {
-	size_t expected = type == INPUT_PIXELS ? plan->input_pixels_bytes : plan->input_floats_bytes;
+	size_t expected =
+		type == INPUT_PIXELS ? plan->input_pixels_bytes : plan->input_floats_bytes;
 
 	if (size > m->config->bus_input_bytes_max)
 		return error_set(reterr, -EDQUOT,
-			"the input has %zu bytes, %" PRIu64 " are allowed on the bus: open a session", size,
-			m->config->bus_input_bytes_max);
+			"the input has %zu bytes, %" PRIu64
+			" are allowed on the bus: open a session",
+			size, m->config->bus_input_bytes_max);
 	if (expected == 0)
 		return error_set(reterr, -EMSGSIZE, "this model takes floats, no pixels");
 	if (size != expected)
-		return error_set(reterr, -EMSGSIZE, "the input has %zu bytes, expected %zu of %s", size,
-			expected, type == INPUT_PIXELS ? "pixels" : "floats");
+		return error_set(reterr, -EMSGSIZE, "the input has %zu bytes, expected %zu of %s",
+			size, expected, type == INPUT_PIXELS ? "pixels" : "floats");
 	return 0;
 }
 
@@ -194,26 +197,30 @@ static int parse_type(const struct plan *plan, const char *name, struct error *r
 		return INPUT_PIXELS;
 	if (strcmp(name, "floats") == 0)
 		return INPUT_FLOATS;
-	return error_set(reterr, -EINVAL, "input-type is \"pixels\" or \"floats\", not \"%.32s\"", name);
+	return error_set(
+		reterr, -EINVAL, "input-type is \"pixels\" or \"floats\", not \"%.32s\"", name);
 }
 
-static int check_options(const struct plan *plan, const struct infer_options *o, struct error *reterr)
+static int check_options(
+	const struct plan *plan, const struct infer_options *o, struct error *reterr)
 {
 	if (!isfinite(o->min_bits) || o->min_bits < 0)
-		return error_set(reterr, -EINVAL, "min-bits must be 0 or a width, not %g", o->min_bits);
+		return error_set(
+			reterr, -EINVAL, "min-bits must be 0 or a width, not %g", o->min_bits);
 	if (o->priority < -100 || o->priority > 100)
 		return error_set(reterr, -EINVAL, "priority is -100 to 100, not %d", o->priority);
 	if (plan_below(plan, o->min_bits))
-		return error_set(reterr, -ERANGE, "the model runs at %g bits, at least %g are asked for",
-			plan->model->bits, o->min_bits);
+		return error_set(reterr, -ERANGE,
+			"the model runs at %g bits, at least %g are asked for", plan->model->bits,
+			o->min_bits);
 	return parse_type(plan, o->input_type, reterr);
 }
 
 /* Waiting calls keep their messages: many large ones must not take the machine's memory. */
 #define CALLS_INPUTS_MAX 8
 
-static int new_call(struct entry *e, sd_bus_message *m, const struct infer_options *o, const void *input,
-	size_t size, struct call **ret)
+static int new_call(struct entry *e, sd_bus_message *m, const struct infer_options *o,
+	const void *input, size_t size, struct call **ret)
 {
 	struct manager *manager = e->manager;
 	struct call *c;
@@ -302,7 +309,8 @@ static int method_infer(sd_bus_message *m, void *userdata, sd_bus_error *ret)
 	return bus_error(ret, r, &why);
 }
 
-static int append_layout(sd_bus_message *reply, const struct region *region, const struct plan *plan)
+static int append_layout(
+	sd_bus_message *reply, const struct region *region, const struct plan *plan)
 {
 	int r;
 
@@ -338,7 +346,10 @@ static int reply_session(sd_bus_message *m, struct session *s)
 		r = append_layout(reply, &s->region, s->entry->plan);
 	if (r >= 0)
 		r = sd_bus_send(s->manager->bus, reply, NULL);
-	/* The message has its own duplicate; while we kept ours, the client's close would not reach us. */
+	/*
+	 * The message has its own duplicate; while we kept ours, the client's close would not
+	 * reach us.
+	 */
 	(void) close(s->client_fd);
 	s->client_fd = -1;
 	return r;
@@ -396,7 +407,8 @@ static int set_profile(sd_bus *bus, const char *path, const char *interface, con
 		return r;
 	r = profile_parse(name);
 	if (r < 0) {
-		r = error_set(&why, r, "there is no profile \"%.32s\": power-saver, balanced, performance", name);
+		r = error_set(&why, r,
+			"there is no profile \"%.32s\": power-saver, balanced, performance", name);
 		return bus_error(ret, r, &why);
 	}
 	manager_set_profile(userdata, (enum profile) r);
@@ -410,9 +422,10 @@ static int get_models(sd_bus *bus, const char *path, const char *interface, cons
 	int r;
 
 	r = sd_bus_message_open_container(reply, 'a', "o");
-	list_for_each(l, &m->entries)
+	list_for_each (l, &m->entries)
 		if (r >= 0)
-			r = sd_bus_message_append(reply, "o", list_entry(l, struct entry, link)->path);
+			r = sd_bus_message_append(
+				reply, "o", list_entry(l, struct entry, link)->path);
 	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
@@ -431,10 +444,11 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_METHOD_WITH_ARGS("Unload", SD_BUS_ARGS("s", name), SD_BUS_NO_RESULT, method_unload,
 		SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("Infer", SD_BUS_ARGS("s", model, "ay", input, "a{sv}", options),
-		SD_BUS_RESULT("ay", output, "a{sv}", result), method_infer, SD_BUS_VTABLE_UNPRIVILEGED),
-	SD_BUS_METHOD_WITH_ARGS("OpenSession", SD_BUS_ARGS("s", model, "a{sv}", options),
-		SD_BUS_RESULT("o", session, "h", memory, "h", socket, "a{sv}", layout), method_open_session,
+		SD_BUS_RESULT("ay", output, "a{sv}", result), method_infer,
 		SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("OpenSession", SD_BUS_ARGS("s", model, "a{sv}", options),
+		SD_BUS_RESULT("o", session, "h", memory, "h", socket, "a{sv}", layout),
+		method_open_session, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("SetBits", SD_BUS_ARGS("s", model, "d", bits), SD_BUS_NO_RESULT,
 		method_set_bits, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
@@ -454,12 +468,14 @@ int bus_manager_add(struct manager *m)
 	r = sd_bus_add_object_manager(m->bus, NULL, BITSHED_PATH);
 	if (r < 0)
 		return r;
-	return sd_bus_add_object_vtable(m->bus, NULL, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, vtable, m);
+	return sd_bus_add_object_vtable(
+		m->bus, NULL, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, vtable, m);
 }
 
 void bus_manager_changed(struct manager *m, const char *property)
 {
-	(void) sd_bus_emit_properties_changed(m->bus, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, property, NULL);
+	(void) sd_bus_emit_properties_changed(
+		m->bus, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, property, NULL);
 }
 
 void bus_manager_forget_calls(struct manager *m)

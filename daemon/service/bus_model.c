@@ -101,7 +101,9 @@ GETTER(input_type)
 	const struct entry *e = userdata;
 
 	return sd_bus_message_append(reply, "s",
-		!e->network ? "" : e->network->input_pixels ? "pixels" : "floats");
+		!e->network		   ? ""
+		: e->network->input_pixels ? "pixels"
+					   : "floats");
 }
 
 GETTER(labels)
@@ -155,7 +157,8 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_PROPERTY("StateReason", "s", get_state_reason, 0, EMITS),
 	SD_BUS_PROPERTY("Progress", "d", NULL, offsetof(struct entry, progress), EMITS),
 	SD_BUS_PROPERTY("Bits", "d", get_bits, 0, EMITS),
-	SD_BUS_PROPERTY("BitsByHand", "d", NULL, offsetof(struct entry, bits_by_hand_active), EMITS),
+	SD_BUS_PROPERTY("BitsByHand", "d", NULL, offsetof(struct entry, bits_by_hand_active),
+		EMITS),
 	SD_BUS_PROPERTY("BitsMax", "d", get_bits_max, 0, EMITS),
 	SD_BUS_PROPERTY("ResidentBytes", "t", get_resident_bytes, 0, EMITS),
 	SD_BUS_PROPERTY("Rule", "s", get_rule, 0, EMITS),
@@ -184,7 +187,8 @@ int bus_model_add(struct entry *e)
 	r = sd_bus_path_encode(BITSHED_PATH "/model", e->name, &e->path);
 	if (r < 0)
 		return r;
-	return sd_bus_add_object_vtable(e->manager->bus, &e->object, e->path, BITSHED_MODEL_INTERFACE, vtable, e);
+	return sd_bus_add_object_vtable(
+		e->manager->bus, &e->object, e->path, BITSHED_MODEL_INTERFACE, vtable, e);
 }
 
 void bus_model_added(struct entry *e)
@@ -202,30 +206,29 @@ void bus_model_removed(struct entry *e)
 
 static void changed(struct entry *e, const char *const *properties)
 {
-	(void) sd_bus_emit_properties_changed_strv(e->manager->bus, e->path, BITSHED_MODEL_INTERFACE,
-		(char **) properties);
+	(void) sd_bus_emit_properties_changed_strv(
+		e->manager->bus, e->path, BITSHED_MODEL_INTERFACE, (char **) properties);
 }
 
 void bus_model_progress(struct entry *e)
 {
-	changed(e, (const char *const[]) {"Progress", NULL});
+	changed(e, (const char *const[]){"Progress", NULL});
 }
 
 void bus_model_failed(struct entry *e)
 {
-	changed(e, (const char *const[]) {"State", "StateReason", NULL});
+	changed(e, (const char *const[]){"State", "StateReason", NULL});
 }
 
 void bus_model_loaded(struct entry *e)
 {
-	changed(e,
-		(const char *const[]) {"State", "Progress", "Bits", "BitsByHand", "BitsMax", "ResidentBytes",
-			"Rule", "RuleText", "InputShape", "InputType", "OutputShape", "Labels", "Accuracy",
-			"Method", "SourceHash", NULL});
+	changed(e, (const char *const[]){"State", "Progress", "Bits", "BitsByHand", "BitsMax",
+			   "ResidentBytes", "Rule", "RuleText", "InputShape", "InputType",
+			   "OutputShape", "Labels", "Accuracy", "Method", "SourceHash", NULL});
 }
 
 void bus_model_switched(struct entry *e)
 {
-	changed(e,
-		(const char *const[]) {"Bits", "BitsByHand", "ResidentBytes", "Rule", "RuleText", NULL});
+	changed(e, (const char *const[]){
+			   "Bits", "BitsByHand", "ResidentBytes", "Rule", "RuleText", NULL});
 }

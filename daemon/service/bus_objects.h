@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the daemon shows on the bus, one bus_*.c per interface; the contract is config/org.bitshed.*.xml.
+ * What the daemon shows on the bus, one bus_*.c per interface; the contract is
+ * config/org.bitshed.*.xml.
  * Everything that changes is announced once per object and change. Thread: loop.
  */
 #pragma once
@@ -12,13 +13,18 @@ struct entry;
 struct manager;
 struct session;
 
-/** bus_manager_add() - the manager and the ObjectManager, before the name is taken. Return: 0 or errno */
+/**
+ * bus_manager_add() - the manager and the ObjectManager, before the name is taken. Return: 0 or
+ * errno
+ */
 int bus_manager_add(struct manager *m);
 
 /** bus_manager_changed() - @property of the manager has another value */
 void bus_manager_changed(struct manager *m, const char *property);
 
-/** bus_manager_forget_calls() - answer all waiting Infer() calls with an error; the queue is gone */
+/**
+ * bus_manager_forget_calls() - answer all waiting Infer() calls with an error; the queue is gone
+ */
 void bus_manager_forget_calls(struct manager *m);
 
 /** bus_model_add() - make the object, e->path, e->object. Return: 0 or errno */

@@ -30,8 +30,8 @@ static int get_model(sd_bus *bus, const char *path, const char *interface, const
 	return sd_bus_message_append(reply, "s", s->entry->name);
 }
 
-static int get_memory_bytes(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
+static int get_memory_bytes(sd_bus *bus, const char *path, const char *interface,
+	const char *property, sd_bus_message *reply, void *userdata, sd_bus_error *ret)
 {
 	const struct session *s = userdata;
 
@@ -43,9 +43,11 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_METHOD("Close", "", "", method_close, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_PROPERTY("Model", "s", get_model, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-	SD_BUS_PROPERTY("Slots", "u", NULL, offsetof(struct session, region.slots), SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("Slots", "u", NULL, offsetof(struct session, region.slots),
+		SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_PROPERTY("MemoryBytes", "t", get_memory_bytes, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-	SD_BUS_PROPERTY("Uid", "u", NULL, offsetof(struct session, uid), SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("Uid", "u", NULL, offsetof(struct session, uid),
+		SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_PROPERTY("Requests", "t", NULL, offsetof(struct session, requests), 0),
 	SD_BUS_VTABLE_END
 };
@@ -55,7 +57,8 @@ int bus_session_add(struct session *s)
 {
 	int r;
 
-	r = sd_bus_add_object_vtable(s->manager->bus, &s->object, s->path, BITSHED_SESSION_INTERFACE, vtable, s);
+	r = sd_bus_add_object_vtable(
+		s->manager->bus, &s->object, s->path, BITSHED_SESSION_INTERFACE, vtable, s);
 	if (r < 0)
 		return r;
 	(void) sd_bus_emit_object_added(s->manager->bus, s->path);

@@ -77,7 +77,8 @@ static void answer_waiters(struct entry *e, int r, const struct error *why)
 		struct waiter *w = list_entry(e->waiters.next, struct waiter, link);
 
 		list_remove(&w->link);
-		(void) (r < 0 ? bus_reply_error(w->call, r, why) : sd_bus_reply_method_return(w->call, NULL));
+		(void) (r < 0 ? bus_reply_error(w->call, r, why)
+			      : sd_bus_reply_method_return(w->call, NULL));
 		(void) sd_bus_message_unref(w->call);
 		free(w);
 	}
@@ -92,7 +93,7 @@ static void release_bytes(struct entry *e)
 static void start_job(struct entry *e)
 {
 	e->job.device = e->manager->device;
-	e->job.error = (struct error) {};
+	e->job.error = (struct error){};
 	e->job.plan = NULL;
 	e->job.done = on_job;
 	e->job.userdata = entry_ref(e);
@@ -181,10 +182,14 @@ static void swap_plan(struct entry *e)
 		bus_model_switched(e);
 }
 
-/* The old plan goes on serving; a width that cannot be had is not asked for again until somebody does. */
+/*
+ * The old plan goes on serving; a width that cannot be had is not asked for again until somebody
+ * does.
+ */
 static void keep_plan(struct entry *e, int r)
 {
-	log_warning("model %s: stays at %g bits: %s", e->name, e->active.bits, error_text(&e->job.error, r));
+	log_warning("model %s: stays at %g bits: %s", e->name, e->active.bits,
+		error_text(&e->job.error, r));
 	e->bits_by_hand = e->bits_by_hand_active;
 	answer_waiters(e, r, &e->job.error);
 	bus_model_switched(e);
@@ -236,7 +241,7 @@ void entry_update(struct entry *e)
 		return;
 	}
 	said = budget.rule == e->active.rule && strcmp(budget.text, e->active.text) == 0
-		&& e->bits_by_hand == e->bits_by_hand_active;
+	       && e->bits_by_hand == e->bits_by_hand_active;
 	e->active = budget;
 	e->bits_by_hand_active = e->bits_by_hand;
 	if (!said)
@@ -268,11 +273,16 @@ static bool name_is_valid(const char *name)
 
 	if (n == 0 || n >= sizeof((struct entry *) 0)->name || name[0] == '.' || name[0] == '-')
 		return false;
-	return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
+	return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+	       == n;
 }
 
-/* A descriptor from a client may be anything: only what can be read at any offset and cannot block is taken. */
-static int check_file(const struct config *config, int fd, uint64_t *ret_bytes, struct error *reterr)
+/*
+ * A descriptor from a client may be anything: only what can be read at any offset and cannot
+ * block is taken.
+ */
+static int check_file(
+	const struct config *config, int fd, uint64_t *ret_bytes, struct error *reterr)
 {
 	struct stat st;
 	int flags = fcntl(fd, F_GETFL);
@@ -280,7 +290,8 @@ static int check_file(const struct config *config, int fd, uint64_t *ret_bytes, 
 	if (flags < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode) || (flags & (O_ACCMODE | O_PATH)) == O_WRONLY || (flags & O_PATH))
-		return error_set(reterr, -EBADMSG, "the model is not a readable regular file or memfd");
+		return error_set(
+			reterr, -EBADMSG, "the model is not a readable regular file or memfd");
 	if (st.st_size <= 0)
 		return error_set(reterr, -EBADMSG, "the model file is empty");
 	if ((uint64_t) st.st_size > config->model_file_bytes_max)
@@ -301,7 +312,8 @@ static int check_file_system(int fd, uid_t uid, struct error *reterr)
 	if (fstatfs(fd, &fs) < 0)
 		return -errno;
 	if (fs.f_type == FUSE_SUPER_MAGIC)
-		return error_set(reterr, -EBADMSG, "the model is on a file system of a user: send a memfd");
+		return error_set(
+			reterr, -EBADMSG, "the model is on a file system of a user: send a memfd");
 	return 0;
 }
 
@@ -312,19 +324,21 @@ static int check_load(struct manager *m, const char *name, int fd, double bits, 
 
 	if (!name_is_valid(name))
 		return error_set(reterr, -EINVAL,
-			"a model's name is 1 to 63 letters, digits, \".\", \"_\", \"-\", not \"%.64s\"", name);
+			"a model's name is 1 to 63 letters, digits, \".\", \"_\", \"-\", not "
+			"\"%.64s\"",
+			name);
 	if (!isfinite(bits) || bits < 0)
 		return error_set(reterr, -EINVAL, "bits must be 0 or a width, not %g", bits);
 	if (catalog_find(m, name, &e, NULL) >= 0)
 		return error_set(reterr, -EEXIST, "model \"%s\" exists", name);
 	if (m->n_entries >= m->config->models_max)
-		return error_set(reterr, -EDQUOT, "there are %u models, %u are allowed", m->n_entries,
-			m->config->models_max);
+		return error_set(reterr, -EDQUOT, "there are %u models, %u are allowed",
+			m->n_entries, m->config->models_max);
 	return check_file(m->config, fd, ret_bytes, reterr);
 }
 
-static int new_entry(struct manager *m, const char *name, int fd, uid_t uid, double bits,
-	struct entry **ret)
+static int new_entry(
+	struct manager *m, const char *name, int fd, uid_t uid, double bits, struct entry **ret)
 {
 	_cleanup_(entry_unrefp) struct entry *e = calloc(1, sizeof *e);
 	int r;
@@ -361,7 +375,8 @@ int catalog_load(struct manager *m, const char *name, int fd, uid_t uid, double 
 		r = check_file_system(fd, uid, reterr);
 	if (r < 0)
 		return r;
-	r = limits_charge(&m->limits, uid, LIMIT_BYTES, bytes, m->config->bytes_per_user_max, reterr);
+	r = limits_charge(
+		&m->limits, uid, LIMIT_BYTES, bytes, m->config->bytes_per_user_max, reterr);
 	if (r < 0)
 		return r;
 	r = new_entry(m, name, fd, uid, bits, &e);
@@ -381,7 +396,7 @@ int catalog_load(struct manager *m, const char *name, int fd, uid_t uid, double 
 
 int catalog_find(struct manager *m, const char *name, struct entry **ret, struct error *reterr)
 {
-	list_for_each(l, &m->entries) {
+	list_for_each (l, &m->entries) {
 		struct entry *e = list_entry(l, struct entry, link);
 
 		if (strcmp(e->name, name) == 0) {
@@ -392,7 +407,8 @@ int catalog_find(struct manager *m, const char *name, struct entry **ret, struct
 	return error_set(reterr, -ENOENT, "there is no model \"%.64s\"", name);
 }
 
-int catalog_find_ready(struct manager *m, const char *name, struct entry **ret, struct error *reterr)
+int catalog_find_ready(
+	struct manager *m, const char *name, struct entry **ret, struct error *reterr)
 {
 	struct entry *e = NULL;
 	int r;
@@ -401,9 +417,11 @@ int catalog_find_ready(struct manager *m, const char *name, struct entry **ret, 
 	if (r < 0)
 		return r;
 	if (e->state == ENTRY_FAILED)
-		return error_set(reterr, -EAGAIN, "model %s was not loaded: %.180s", e->name, e->reason.text);
+		return error_set(reterr, -EAGAIN, "model %s was not loaded: %.180s", e->name,
+			e->reason.text);
 	if (e->state != ENTRY_READY)
-		return error_set(reterr, -EAGAIN, "model %s is %s", e->name, entry_state_name(e->state));
+		return error_set(
+			reterr, -EAGAIN, "model %s is %s", e->name, entry_state_name(e->state));
 	*ret = e;
 	return 0;
 }

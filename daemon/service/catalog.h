@@ -20,10 +20,10 @@ struct manager;
  *	LOADING ---------------> READY <-----------------------------+
  *	   |                       |  \______________________________/
  *	   | broken file           |
- *	   v                       |            a job on the builder's thread never holds a request up:
- *	FAILED                     |            READY serves the old plan until the new one is there
+ *	   v                       |        a job on the builder's thread holds no request up:
+ *	FAILED                     |        READY serves the old plan until the new one is there
  *	   |   Unload()            |
- *	   +---------> UNLOADED <--+            lives on until the last request and job let go
+ *	   +---------> UNLOADED <--+        lives on until the last request and job let go
  */
 enum entry_state {
 	ENTRY_LOADING,
@@ -78,7 +78,8 @@ int catalog_load(struct manager *m, const char *name, int fd, uid_t uid, double 
 int catalog_find(struct manager *m, const char *name, struct entry **ret, struct error *reterr);
 
 /** catalog_find_ready() - the same; -EAGAIN with words when it cannot serve */
-int catalog_find_ready(struct manager *m, const char *name, struct entry **ret, struct error *reterr);
+int catalog_find_ready(
+	struct manager *m, const char *name, struct entry **ret, struct error *reterr);
 
 /** catalog_unload() - off the bus and out of the catalog; ends its sessions */
 void catalog_unload(struct entry *e);

@@ -24,14 +24,14 @@ void limits_init(struct limits *l)
 
 void limits_done(struct limits *l)
 {
-	list_for_each_safe(p, n, &l->users)
+	list_for_each_safe (p, n, &l->users)
 		free(list_entry(p, struct user, link));
 	list_init(&l->users);
 }
 
 static struct user *find_user(const struct limits *l, uid_t uid)
 {
-	list_for_each(p, &l->users) {
+	list_for_each (p, &l->users) {
 		struct user *u = list_entry(p, struct user, link);
 
 		if (u->uid == uid)
@@ -64,7 +64,8 @@ int limits_charge(struct limits *l, uid_t uid, enum limit kind, uint64_t amount,
 
 	if (amount > max || used > max - amount)
 		return error_set(reterr, -EDQUOT,
-			"user %u has %" PRIu64 " %s and asks for %" PRIu64 " more, %" PRIu64 " are allowed",
+			"user %u has %" PRIu64 " %s and asks for %" PRIu64 " more, %" PRIu64
+			" are allowed",
 			(unsigned int) uid, used, kind_names[kind], amount, max);
 	if (!u) {
 		u = calloc(1, sizeof *u);

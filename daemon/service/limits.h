@@ -26,7 +26,8 @@ void limits_done(struct limits *l);
  * limits_charge() - take @amount for @uid
  * @max: what the user may have in all, from the configuration of this moment
  *
- * Return: 0; -EDQUOT with what there is, was asked and is allowed, nothing charged; -ENOMEM. Thread: loop.
+ * Return: 0; -EDQUOT with what there is, was asked and is allowed, nothing charged; -ENOMEM.
+ * Thread: loop.
  */
 int limits_charge(struct limits *l, uid_t uid, enum limit kind, uint64_t amount, uint64_t max,
 	struct error *reterr);

@@ -24,8 +24,8 @@ static int run_on_device(void *userdata, struct request *request)
 {
 	struct manager *m = userdata;
 
-	return device_run(m->device, &m->workspace, request->plan, request->input_type, request->input,
-		request->output);
+	return device_run(m->device, &m->workspace, request->plan, request->input_type,
+		request->input, request->output);
 }
 
 uint64_t manager_deadline(const struct manager *m, uint32_t deadline_ms)
@@ -46,7 +46,7 @@ int manager_submit(struct manager *m, struct request *request, uint64_t expected
 
 static void update_all(struct manager *m)
 {
-	list_for_each_safe(l, n, &m->entries)
+	list_for_each_safe (l, n, &m->entries)
 		entry_update(list_entry(l, struct entry, link));
 }
 
@@ -83,7 +83,7 @@ static void load_files(struct manager *m, const struct config_model *models, uin
 	for (uint32_t i = 0; i < n; i++) {
 		if (catalog_find(m, models[i].name, &e, NULL) >= 0)
 			continue;
-		why = (struct error) {};
+		why = (struct error){};
 		r = load_file(m, &models[i], &why);
 		if (r < 0)
 			log_error("%s", error_text(&why, r));
@@ -117,10 +117,12 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 	struct error why = {};
 	int r;
 
-	(void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_now_nsec() / NSEC_PER_USEC);
+	(void) sd_notifyf(
+		0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_now_nsec() / NSEC_PER_USEC);
 	r = config_load(&config, m->config_file, m->dropin_dir, &why);
 	if (r < 0) {
-		log_error("configuration not reloaded, the last one stays: %s", error_text(&why, r));
+		log_error(
+			"configuration not reloaded, the last one stays: %s", error_text(&why, r));
 	} else {
 		(void) config_unref(m->config);
 		m->config = config;
@@ -137,7 +139,10 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
 	return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
-/* Blocked here and not by sd-event, which would let a second SIGTERM through while everything is freed. */
+/*
+ * Blocked here and not by sd-event, which would let a second SIGTERM through while everything is
+ * freed.
+ */
 static int add_signals(struct manager *m)
 {
 	sigset_t set;
@@ -192,7 +197,9 @@ static int open_bus(struct manager *m, const char *name, struct error *reterr)
 		r = sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
 	if (r >= 0)
 		r = sd_bus_set_exit_on_disconnect(m->bus, 1);
-	return r < 0 ? error_set(reterr, r, "cannot connect to the bus \"%s\": %s", name, strerror(-r)) : 0;
+	return r < 0 ? error_set(
+		       reterr, r, "cannot connect to the bus \"%s\": %s", name, strerror(-r))
+		     : 0;
 }
 
 static int take_name(struct manager *m, struct error *reterr)
@@ -200,9 +207,11 @@ static int take_name(struct manager *m, struct error *reterr)
 	int r = sd_bus_request_name(m->bus, BITSHED_BUS_NAME, 0);
 
 	if (r == -EEXIST)
-		return error_set(reterr, r, "another bitshedd owns %s on this bus", BITSHED_BUS_NAME);
+		return error_set(
+			reterr, r, "another bitshedd owns %s on this bus", BITSHED_BUS_NAME);
 	if (r < 0)
-		return error_set(reterr, r, "cannot own %s on this bus: %s", BITSHED_BUS_NAME, strerror(-r));
+		return error_set(
+			reterr, r, "cannot own %s on this bus: %s", BITSHED_BUS_NAME, strerror(-r));
 	return 0;
 }
 
@@ -212,8 +221,8 @@ static int make_parts(struct manager *m, struct error *reterr)
 
 	r = device_cpu_new(&m->device, m->config->threads);
 	if (r < 0)
-		return error_set(reterr, r, "cannot use the processor with %u threads: %s", m->config->threads,
-			strerror(-r));
+		return error_set(reterr, r, "cannot use the processor with %u threads: %s",
+			m->config->threads, strerror(-r));
 	r = queue_new(&m->queue, m->event, run_on_device, m, m->config->queue_length_max);
 	if (r >= 0)
 		r = builder_new(&m->builder, m->event);
@@ -275,7 +284,8 @@ int manager_run(struct manager *m)
 {
 	char text[256];
 
-	log_info("bitshedd %s serves on %s", BITSHED_VERSION, device_describe(m->device, text, sizeof text));
+	log_info("bitshedd %s serves on %s", BITSHED_VERSION,
+		device_describe(m->device, text, sizeof text));
 	(void) sd_notifyf(0, "READY=1\nSTATUS=%s", text);
 	return sd_event_loop(m->event);
 }
@@ -291,7 +301,7 @@ struct manager *manager_free(struct manager *m)
 	queue_finish(m->queue);
 	if (m->bus)
 		bus_manager_forget_calls(m);
-	list_for_each_safe(l, n, &m->entries)
+	list_for_each_safe (l, n, &m->entries)
 		catalog_unload(list_entry(l, struct entry, link));
 	m->queue = queue_free(m->queue);
 	workspace_done(&m->workspace);

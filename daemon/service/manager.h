@@ -64,8 +64,14 @@ DEFINE_CLEANUP(struct manager *, manager_free)
 /** manager_set_profile() - and resolve all models anew */
 void manager_set_profile(struct manager *m, enum profile profile);
 
-/** manager_deadline() - of a request read now. @deadline_ms: 0 for the default. Return: nanoseconds, 0: none */
+/**
+ * manager_deadline() - of a request read now. @deadline_ms: 0 for the default. Return:
+ * nanoseconds, 0: none
+ */
 uint64_t manager_deadline(const struct manager *m, uint32_t deadline_ms);
 
-/** manager_submit() - run here if that is quick, else queue. Return: 1 done, 0 queued, -EBUSY queue full */
+/**
+ * manager_submit() - run here if that is quick, else queue. Return: 1 done, 0 queued, -EBUSY
+ * queue full
+ */
 int manager_submit(struct manager *m, struct request *request, uint64_t expected_nsec);

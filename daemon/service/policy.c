@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A hand beats a profile beats nothing: who sets bits on purpose has looked at this model, a profile has
- * not. Never outside of 1 .. bits_max, whatever the configuration says.
+ * A hand beats a profile beats nothing: who sets bits on purpose has looked at this model, a
+ * profile has not. Never outside of 1 .. bits_max, whatever the configuration says.
  */
 #include "service/policy.h"
 
@@ -60,7 +60,7 @@ void policy_resolve(const struct policy_inputs *in, struct budget *ret)
 	} else {
 		ret->rule = RULE_FULL;
 		ret->bits = in->bits_max;
-		(void) snprintf(ret->text, sizeof ret->text, "nothing asks for less than all %g bits",
-			ret->bits);
+		(void) snprintf(ret->text, sizeof ret->text,
+			"nothing asks for less than all %g bits", ret->bits);
 	}
 }

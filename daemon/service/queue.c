@@ -10,14 +10,14 @@
  *	   ^                                                    |
  *	   +-------------------- eventfd ----------------------+
  *
- *	queue_run_here(): the loop thread itself sets running, runs, clears running. The device's scratch
- *	belongs to whoever set running; the mutex hands it over.
+ *	queue_run_here(): the loop thread itself sets running, runs, clears running. The device's
+ *	scratch belongs to whoever set running; the mutex hands it over.
  *
- * A hand-over between threads costs more than a small network, hence queue_run_here(): when nothing waits
- * and the device is idle, the thread that has read the record runs it.
+ * A hand-over between threads costs more than a small network, hence queue_run_here(): when nothing
+ * waits and the device is idle, the thread that has read the record runs it.
  *
- * A timer on the loop refuses waiting requests when their deadline comes; a running one ends first and is
- * refused then, since its answer is of no use any more.
+ * A timer on the loop refuses waiting requests when their deadline comes; a running one ends first
+ * and is refused then, since its answer is of no use any more.
  */
 #include "service/queue.h"
 
@@ -101,7 +101,10 @@ void queue_drain(struct queue *q)
 	struct list batch;
 	struct request *request;
 
-	/* Requests may be pushed from done(): take what is there now, without holding the mutex below. */
+	/*
+	 * Requests may be pushed from done(): take what is there now, without holding the mutex
+	 * below.
+	 */
 	list_init(&batch);
 	pthread_mutex_lock(&q->mutex);
 	while (!list_empty(&q->finished)) {
@@ -132,7 +135,7 @@ static uint64_t expire(struct queue *q, uint64_t now)
 	uint64_t next = UINT64_MAX;
 
 	pthread_mutex_lock(&q->mutex);
-	list_for_each_safe(l, n, &q->waiting) {
+	list_for_each_safe (l, n, &q->waiting) {
 		struct request *request = list_entry(l, struct request, link);
 
 		if (!request->deadline_nsec)
@@ -184,7 +187,8 @@ static void insert(struct queue *q, struct request *request)
 {
 	struct list *after = q->waiting.previous;
 
-	while (after != &q->waiting && comes_before(request, list_entry(after, struct request, link)))
+	while (after != &q->waiting
+		&& comes_before(request, list_entry(after, struct request, link)))
 		after = after->previous;
 	list_append(after->next, &request->link);
 	q->length++;
@@ -231,7 +235,7 @@ bool queue_cancel(struct queue *q, struct request *request)
 	bool waiting = false;
 
 	pthread_mutex_lock(&q->mutex);
-	list_for_each(l, &q->waiting)
+	list_for_each (l, &q->waiting)
 		waiting |= l == &request->link;
 	if (waiting) {
 		list_remove(&request->link);
@@ -269,7 +273,8 @@ static int attach(struct queue *q, sd_event *event)
 	return sd_event_source_set_enabled(q->timer, SD_EVENT_OFF);
 }
 
-int queue_new(struct queue **ret, sd_event *event, queue_run_fn *run, void *device, uint32_t length_max)
+int queue_new(
+	struct queue **ret, sd_event *event, queue_run_fn *run, void *device, uint32_t length_max)
 {
 	_cleanup_(queue_freep) struct queue *q = NULL;
 	int r;

@@ -36,7 +36,10 @@ struct request {
 	void *userdata;
 };
 
-/** queue_run_fn - computes; on the device's thread or the loop's, never on both at once. Return: 0 or errno */
+/**
+ * queue_run_fn - computes; on the device's thread or the loop's, never on both at once. Return: 0
+ * or errno
+ */
 typedef int queue_run_fn(void *device, struct request *request);
 
 /**
@@ -45,12 +48,14 @@ typedef int queue_run_fn(void *device, struct request *request);
  *
  * Return: 0 or negative errno. Thread: loop, as everything here.
  */
-int queue_new(struct queue **ret, sd_event *event, queue_run_fn *run, void *device, uint32_t length_max);
+int queue_new(
+	struct queue **ret, sd_event *event, queue_run_fn *run, void *device, uint32_t length_max);
 
 /**
  * queue_finish() - wait for the running request, end the thread, call done for what is finished
  *
- * Requests that still wait are forgotten, their done is not called: whoever made them takes them back.
+ * Requests that still wait are forgotten, their done is not called: whoever made them takes them
+ * back.
  */
 void queue_finish(struct queue *q);
 
@@ -63,13 +68,17 @@ void queue_set_length_max(struct queue *q, uint32_t length_max);
 /** queue_length() - requests that wait now */
 uint32_t queue_length(struct queue *q);
 
-/** queue_push() - hand a request to the device's thread. Return: 0; -EBUSY when full, done is not called */
+/**
+ * queue_push() - hand a request to the device's thread. Return: 0; -EBUSY when full, done is not
+ * called
+ */
 int queue_push(struct queue *q, struct request *request);
 
 /**
  * queue_run_here() - run the request on this thread if nobody waits and the device is idle
  *
- * Return: true: it has run and request->result is set (done is not called); false: use queue_push().
+ * Return: true: it has run and request->result is set (done is not called); false: use
+ * queue_push().
  */
 bool queue_run_here(struct queue *q, struct request *request);
 
@@ -80,5 +89,8 @@ bool queue_run_here(struct queue *q, struct request *request);
  */
 bool queue_cancel(struct queue *q, struct request *request);
 
-/** queue_drain() - call done for all that is finished; the loop does it by itself, tests do not have one */
+/**
+ * queue_drain() - call done for all that is finished; the loop does it by itself, tests do not
+ * have one
+ */
 void queue_drain(struct queue *q);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The memory of a session: n slots, each an input and an output area, in one memfd that the daemon made,
- * allocated and sealed. The client may write any byte at any moment: bytes are only ever data.
+ * The memory of a session: n slots, each an input and an output area, in one memfd that the daemon
+ * made, allocated and sealed. The client may write any byte at any moment: bytes are only ever
+ * data.
  */
 #pragma once
 
@@ -19,10 +20,16 @@ struct region {
 	uint32_t slots;
 };
 
-/** region_layout() - sizes for @slots uses of @plan, no memory yet. Return: 0; -EOVERFLOW when too large */
+/**
+ * region_layout() - sizes for @slots uses of @plan, no memory yet. Return: 0; -EOVERFLOW when too
+ * large
+ */
 int region_layout(struct region *ret, const struct plan *plan, uint32_t slots);
 
-/** region_open() - the memory of a layout. Return: 0, -ENOMEM or another errno; region_close() undoes it */
+/**
+ * region_open() - the memory of a layout. Return: 0, -ENOMEM or another errno; region_close()
+ * undoes it
+ */
 int region_open(struct region *r, struct error *reterr);
 void region_close(struct region *r);
 

@@ -27,7 +27,10 @@ struct session *session_ref(struct session *s)
 	return s;
 }
 
-/* Apart and not inlined: gcc 12 does not see that a reference is held across a call that may free. */
+/*
+ * Apart and not inlined: gcc 12 does not see that a reference is held across a call that may
+ * free.
+ */
 __attribute__((noinline)) static void session_free(struct session *s)
 {
 	(void) sd_event_source_disable_unref(s->source);
@@ -81,7 +84,7 @@ void session_close(struct session *s, const char *why)
 
 void sessions_end(struct manager *m, struct entry *e)
 {
-	list_for_each_safe(l, n, &m->sessions) {
+	list_for_each_safe (l, n, &m->sessions) {
 		struct session *s = list_entry(l, struct session, link);
 
 		if (!e || s->entry == e)
@@ -91,7 +94,8 @@ void sessions_end(struct manager *m, struct entry *e)
 
 int session_check(const struct bitshed_request *record, size_t size, uint32_t slots)
 {
-	if (size != sizeof *record || record->version != BITSHED_PROTOCOL_VERSION || record->reserved != 0)
+	if (size != sizeof *record || record->version != BITSHED_PROTOCOL_VERSION
+		|| record->reserved != 0)
 		return -EINVAL;
 	if (record->slot >= slots || record->input_type > 1)
 		return -EINVAL;
@@ -102,10 +106,14 @@ int session_check(const struct bitshed_request *record, size_t size, uint32_t sl
 	return 0;
 }
 
-/* A client that does not read its replies is dropped: the daemon neither waits for it nor keeps them. */
+/*
+ * A client that does not read its replies is dropped: the daemon neither waits for it nor keeps
+ * them.
+ */
 static void send_reply(struct session *s, const struct bitshed_reply *reply)
 {
-	if (send(s->fd, reply, sizeof *reply, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) sizeof *reply)
+	if (send(s->fd, reply, sizeof *reply, MSG_DONTWAIT | MSG_NOSIGNAL)
+		== (ssize_t) sizeof *reply)
 		return;
 	if (errno == EAGAIN)
 		log_notice("session %s of user %u: dropped, it does not read its replies", s->path,
@@ -211,7 +219,10 @@ static void submit(struct session *s, const struct bitshed_request *record)
 	}
 }
 
-/* One record per wake-up: the loop goes round all clients, however many records one of them has sent. */
+/*
+ * One record per wake-up: the loop goes round all clients, however many records one of them has
+ * sent.
+ */
 static int on_record(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	_cleanup_(session_unrefp) struct session *s = session_ref(userdata);
@@ -284,11 +295,12 @@ static int charge(struct session *s, struct error *reterr)
 	struct manager *m = s->manager;
 	int r;
 
-	r = limits_charge(&m->limits, s->uid, LIMIT_SESSIONS, 1, m->config->sessions_per_user_max, reterr);
+	r = limits_charge(
+		&m->limits, s->uid, LIMIT_SESSIONS, 1, m->config->sessions_per_user_max, reterr);
 	if (r < 0)
 		return r;
-	r = limits_charge(&m->limits, s->uid, LIMIT_BYTES, s->region.bytes, m->config->bytes_per_user_max,
-		reterr);
+	r = limits_charge(&m->limits, s->uid, LIMIT_BYTES, s->region.bytes,
+		m->config->bytes_per_user_max, reterr);
 	if (r < 0) {
 		limits_release(&m->limits, s->uid, LIMIT_SESSIONS, 1);
 		return r;
@@ -297,7 +309,8 @@ static int charge(struct session *s, struct error *reterr)
 	return 0;
 }
 
-static int new_session(struct entry *e, sd_bus_message *call, struct session **ret, struct error *reterr)
+static int new_session(
+	struct entry *e, sd_bus_message *call, struct session **ret, struct error *reterr)
 {
 	_cleanup_(session_unrefp) struct session *s = calloc(1, sizeof *s);
 	int r;
@@ -313,7 +326,10 @@ static int new_session(struct entry *e, sd_bus_message *call, struct session **r
 	if (r < 0)
 		return r;
 	s->owner = strdup(sd_bus_message_get_sender(call));
-	if (!s->owner || asprintf(&s->path, BITSHED_PATH "/session/%" PRIu64, ++s->manager->session_serial) < 0)
+	if (!s->owner
+		|| asprintf(
+			   &s->path, BITSHED_PATH "/session/%" PRIu64, ++s->manager->session_serial)
+			   < 0)
 		return -ENOMEM;
 	*ret = take_ptr(s);
 	return 0;
@@ -343,7 +359,8 @@ int session_open(struct entry *e, sd_bus_message *call, uint32_t slots, struct s
 	if (slots == 0)
 		return error_set(reterr, -EINVAL, "a session needs at least one slot");
 	if (slots > slots_max)
-		return error_set(reterr, -EDQUOT, "%u slots are asked for, %u are allowed", slots, slots_max);
+		return error_set(reterr, -EDQUOT, "%u slots are asked for, %u are allowed", slots,
+			slots_max);
 	r = new_session(e, call, &s, reterr);
 	if (r < 0)
 		return r;

@@ -23,8 +23,8 @@
  *
  * A session:
  *	OPEN --- Close(), socket closed, peer left, model unloaded, replies not read ---> CLOSED
- *	CLOSED: off the bus, socket closed, waiting requests taken back. A running one finishes into memory
- *	that nobody reads; the last one frees the session.
+ *	CLOSED: off the bus, socket closed, waiting requests taken back. A running one finishes into
+ *	memory that nobody reads; the last one frees the session.
  */
 struct slot {
 	struct session *session;

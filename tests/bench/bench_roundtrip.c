@@ -2,7 +2,8 @@
 /*
  * What the daemon adds to a round trip, for a network of no cost, in one run, interleaved, medians:
  *
- *	bus	Infer() of 1 KiB against an empty method of a bare sd-bus service on the same bus, at most 1.5
+ *	bus     Infer() of 1 KiB against an empty method of a bare sd-bus service on the same bus,
+ *	most 1.5
  *	session	a request record against a bare SEQPACKET ping-pong of the same records, at most 2
  *
  * The client is on one processor, all servers on another one, and then all on the same.
@@ -131,13 +132,14 @@ struct bench {
 	struct caller_session session;
 };
 
-static void call(struct bench *b, const char *name, const char *path, const char *method, bool bytes,
-	bool options)
+static void call(struct bench *b, const char *name, const char *path, const char *method,
+	bool bytes, bool options)
 {
 	sd_bus_message *m = NULL, *reply = NULL;
 
 	must(sd_bus_message_new_method_call(b->bus, &m, name, path,
-		     options ? BITSHED_MANAGER_INTERFACE : ECHO_NAME, method), "call");
+		     options ? BITSHED_MANAGER_INTERFACE : ECHO_NAME, method),
+		"call");
 	if (options)
 		must(sd_bus_message_append(m, "s", "free"), "append");
 	if (bytes)
@@ -245,7 +247,8 @@ static void start_servers(struct bench *b)
 	int pair[2];
 
 	(void) test_bus_address();
-	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0, "socketpair");
+	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0,
+		"socketpair");
 	if (child() == 0) {
 		(void) close(pair[1]);
 		serve_ping_pong(pair[0]);
@@ -257,7 +260,7 @@ static void start_servers(struct bench *b)
 		serve_echo();
 		_exit(0);
 	}
-	(void) test_daemon_start((const char *const[]) {"--log-level=warning", NULL});
+	(void) test_daemon_start((const char *const[]){"--log-level=warning", NULL});
 }
 
 static bool bench(int server_cpu, int client_cpu, int rounds, const char *title)
@@ -292,7 +295,9 @@ static bool bench_apart(int server_cpu, int client_cpu, const char *title)
 	fflush(NULL);
 	pid = child();
 	if (pid == 0)
-		exit(bench(server_cpu, client_cpu, MIN_OF(MAX_OF(rounds, 1), ROUNDS_MAX), title) ? 0 : 1);
+		exit(bench(server_cpu, client_cpu, MIN_OF(MAX_OF(rounds, 1), ROUNDS_MAX), title)
+				? 0
+				: 1);
 	(void) waitpid(pid, &status, 0);
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }

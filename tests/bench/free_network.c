@@ -11,7 +11,7 @@
 #define COLUMNS FREE_NETWORK_INPUT_BYTES
 #define WORDS (COLUMNS / 64)
 
-_Static_assert(SIDE * SIDE == FREE_NETWORK_INPUT_BYTES, "one byte per pixel");
+_Static_assert(SIDE *SIDE == FREE_NETWORK_INPUT_BYTES, "one byte per pixel");
 
 static uint8_t table[1][256];
 static uint64_t plane[WORDS];
@@ -65,7 +65,7 @@ static void make_ops(struct op ops[3])
 
 int free_network_memfd(void)
 {
-	uint64_t *planes[1] = {plane}, *const *matrices[1] = {planes};
+	uint64_t *planes[1] = {plane}, *const * matrices[1] = {planes};
 	struct op ops[3];
 	struct network n = {
 		.fd = -1,

@@ -4,5 +4,8 @@
 
 #define FREE_NETWORK_INPUT_BYTES 1024
 
-/** free_network_memfd() - its model file. Return: a memfd, owned by the caller; stops the program on failure */
+/**
+ * free_network_memfd() - its model file. Return: a memfd, owned by the caller; stops the program
+ * on failure
+ */
 int free_network_memfd(void);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any a{sv} as options of a method, any bytes as a session's record. The bytes are read as a list of
- * entries (key, type, value), of which a message is made; whether it must be taken is worked out beside.
+ * Any a{sv} as options of a method, any bytes as a session's record. The bytes are read as a list
+ * of entries (key, type, value), of which a message is made; whether it must be taken is worked out
+ * beside.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -78,7 +79,8 @@ static bool append_entry(sd_bus_message *m, const uint8_t *entry, uint32_t *seen
 {
 	size_t key = entry[0] % (ARRAY_SIZE(table) + 1);
 	bool known = key < ARRAY_SIZE(table), good;
-	char type = types[entry[1] % (sizeof types - 1)], own[2] = {(char) ('!' + entry[0] % 90), '\0'};
+	char type = types[entry[1] % (sizeof types - 1)],
+	     own[2] = {(char) ('!' + entry[0] % 90), '\0'};
 
 	must(sd_bus_message_open_container(m, 'e', "sv"));
 	must(sd_bus_message_append(m, "s", known ? table[key].key : own));

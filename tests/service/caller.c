@@ -31,8 +31,9 @@ const char *caller_text(sd_bus *bus, const char *name, const char *property)
 
 	CU_ASSERT_FATAL(sd_bus_path_encode(MODEL_PATH, name, &path) >= 0);
 	text[0] = '\0';
-	if (sd_bus_get_property_string(bus, BITSHED_BUS_NAME, path, BITSHED_MODEL_INTERFACE, property, NULL,
-		    &value) >= 0)
+	if (sd_bus_get_property_string(
+		    bus, BITSHED_BUS_NAME, path, BITSHED_MODEL_INTERFACE, property, NULL, &value)
+		>= 0)
 		(void) snprintf(text, sizeof text, "%s", value);
 	free(value);
 	free(path);
@@ -45,8 +46,8 @@ double caller_bits(sd_bus *bus, const char *name)
 	double bits = -1;
 
 	CU_ASSERT_FATAL(sd_bus_path_encode(MODEL_PATH, name, &path) >= 0);
-	(void) sd_bus_get_property_trivial(bus, BITSHED_BUS_NAME, path, BITSHED_MODEL_INTERFACE, "Bits", NULL,
-		'd', &bits);
+	(void) sd_bus_get_property_trivial(
+		bus, BITSHED_BUS_NAME, path, BITSHED_MODEL_INTERFACE, "Bits", NULL, 'd', &bits);
 	free(path);
 	return bits;
 }
@@ -63,7 +64,7 @@ int caller_load(sd_bus *bus, const char *name, int fd, const char **ret_error)
 
 static struct test_network_options options_of(uint32_t planes)
 {
-	return (struct test_network_options) {.seed = 1, .planes = planes};
+	return (struct test_network_options){.seed = 1, .planes = planes};
 }
 
 void caller_load_network(sd_bus *bus, const char *name, uint32_t planes)
@@ -88,7 +89,8 @@ const char *caller_error(sd_bus *bus, const char *method, const char *types, ...
 	int r;
 
 	CU_ASSERT_FATAL(sd_bus_message_new_method_call(bus, &m, BITSHED_BUS_NAME, BITSHED_PATH,
-				BITSHED_MANAGER_INTERFACE, method) >= 0);
+				BITSHED_MANAGER_INTERFACE, method)
+			>= 0);
 	va_start(ap, types);
 	r = sd_bus_message_appendv(m, types, ap);
 	va_end(ap);
@@ -111,7 +113,8 @@ static void read_result(sd_bus_message *reply, struct caller_answer *ret)
 			CU_ASSERT_TRUE(sd_bus_message_read(reply, "v", "d", &ret->bits) >= 0);
 		} else if (strcmp(key, "rule") == 0 || strcmp(key, "device") == 0) {
 			CU_ASSERT_TRUE(sd_bus_message_read(reply, "v", "s", &text) >= 0);
-			(void) snprintf(key[0] == 'r' ? ret->rule : ret->device, sizeof ret->rule, "%s", text);
+			(void) snprintf(key[0] == 'r' ? ret->rule : ret->device, sizeof ret->rule,
+				"%s", text);
 		} else {
 			CU_ASSERT_TRUE(sd_bus_message_skip(reply, "v") >= 0);
 		}
@@ -128,9 +131,10 @@ void caller_infer(sd_bus *bus, const char *name, const void *input, size_t size,
 	va_list ap;
 	int r;
 
-	*ret = (struct caller_answer) {};
+	*ret = (struct caller_answer){};
 	CU_ASSERT_FATAL(sd_bus_message_new_method_call(bus, &m, BITSHED_BUS_NAME, BITSHED_PATH,
-				BITSHED_MANAGER_INTERFACE, "Infer") >= 0);
+				BITSHED_MANAGER_INTERFACE, "Infer")
+			>= 0);
 	CU_ASSERT_FATAL(sd_bus_message_append(m, "s", name) >= 0);
 	CU_ASSERT_FATAL(sd_bus_message_append_array(m, 'y', input, size) >= 0);
 	va_start(ap, options);
@@ -140,7 +144,8 @@ void caller_infer(sd_bus *bus, const char *name, const void *input, size_t size,
 	if (sd_bus_call(bus, m, 0, &error, &reply) < 0) {
 		(void) snprintf(ret->error, sizeof ret->error, "%s", keep_error(&error));
 	} else {
-		CU_ASSERT_FATAL(sd_bus_message_read_array(reply, 'y', &output, &ret->output_bytes) >= 0);
+		CU_ASSERT_FATAL(
+			sd_bus_message_read_array(reply, 'y', &output, &ret->output_bytes) >= 0);
 		CU_ASSERT_FATAL(ret->output_bytes <= sizeof ret->output);
 		memcpy(ret->output, output, ret->output_bytes);
 		read_result(reply, ret);
@@ -173,7 +178,8 @@ static void read_layout(sd_bus_message *reply, struct caller_session *s)
 		for (size_t i = 0; i < ARRAY_SIZE(table); i++)
 			if (strcmp(key, table[i].key) == 0)
 				CU_ASSERT_TRUE(sd_bus_message_read(reply, "v", "t",
-						       (uint8_t *) s + table[i].offset) >= 0);
+						       (uint8_t *) s + table[i].offset)
+					       >= 0);
 		CU_ASSERT_TRUE(sd_bus_message_exit_container(reply) >= 0);
 	}
 }
@@ -193,14 +199,16 @@ static void read_session(sd_bus_message *reply, struct caller_session *s)
 	s->map = map;
 }
 
-const char *caller_session_open(sd_bus *bus, const char *name, uint32_t slots, struct caller_session *ret)
+const char *caller_session_open(
+	sd_bus *bus, const char *name, uint32_t slots, struct caller_session *ret)
 {
 	sd_bus_error error = SD_BUS_ERROR_NULL;
 	sd_bus_message *reply = NULL;
 
-	*ret = (struct caller_session) {.socket = -1};
-	if (sd_bus_call_method(bus, BITSHED_BUS_NAME, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, "OpenSession",
-		    &error, &reply, "sa{sv}", name, 1, "slots", "u", slots) < 0)
+	*ret = (struct caller_session){.socket = -1};
+	if (sd_bus_call_method(bus, BITSHED_BUS_NAME, BITSHED_PATH, BITSHED_MANAGER_INTERFACE,
+		    "OpenSession", &error, &reply, "sa{sv}", name, 1, "slots", "u", slots)
+		< 0)
 		return keep_error(&error);
 	read_session(reply, ret);
 	(void) sd_bus_message_unref(reply);
@@ -219,14 +227,15 @@ void caller_session_done(struct caller_session *s)
 
 struct bitshed_request caller_request(uint32_t slot)
 {
-	return (struct bitshed_request) {
+	return (struct bitshed_request){
 		.version = BITSHED_PROTOCOL_VERSION,
 		.slot = slot,
 		.cookie = 0x1000 + slot,
 	};
 }
 
-bool caller_exchange(struct caller_session *s, const void *record, size_t size, struct bitshed_reply *ret)
+bool caller_exchange(
+	struct caller_session *s, const void *record, size_t size, struct bitshed_reply *ret)
 {
 	struct pollfd p = {.fd = s->socket, .events = POLLIN};
 
@@ -243,7 +252,7 @@ void reference_open(struct reference *r, uint32_t planes, double bits)
 	struct model *model = NULL;
 	struct error why = {};
 
-	*r = (struct reference) {.network = test_network_open(&options)};
+	*r = (struct reference){.network = test_network_open(&options)};
 	CU_ASSERT_EQUAL_FATAL(model_build(&model, r->network, bits, &why), 0);
 	CU_ASSERT_EQUAL_FATAL(plan_new(&r->plan, model, cpu_flags(), &why), 0);
 	(void) model_unref(model);
@@ -253,8 +262,9 @@ void reference_open(struct reference *r, uint32_t planes, double bits)
 
 void reference_run(struct reference *r, bool floats, const void *input, float *output)
 {
-	CU_ASSERT_EQUAL(
-		exec_run(r->plan, r->workspace, NULL, floats ? INPUT_FLOATS : INPUT_PIXELS, input, output), 0);
+	CU_ASSERT_EQUAL(exec_run(r->plan, r->workspace, NULL, floats ? INPUT_FLOATS : INPUT_PIXELS,
+				input, output),
+		0);
 }
 
 void reference_done(struct reference *r)

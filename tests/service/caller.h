@@ -11,13 +11,18 @@
 #include "engine/plan.h"
 #include "support/network.h"
 
-/** caller_load() - LoadModel() and wait. Return: 0 when ready, 1 when failed, -1 with *ret_error (static) */
+/**
+ * caller_load() - LoadModel() and wait. Return: 0 when ready, 1 when failed, -1 with *ret_error
+ * (static)
+ */
 int caller_load(sd_bus *bus, const char *name, int fd, const char **ret_error);
 
 /** caller_load_network() - a drawn network of @planes planes, which must become ready */
 void caller_load_network(sd_bus *bus, const char *name, uint32_t planes);
 
-/** caller_error() - call a method of Manager1. Return: the error's name (static), "" without error */
+/**
+ * caller_error() - call a method of Manager1. Return: the error's name (static), "" without error
+ */
 const char *caller_error(sd_bus *bus, const char *method, const char *types, ...);
 
 /** caller_bits() - Model1.Bits */
@@ -34,7 +39,10 @@ struct caller_answer {
 	char rule[32], device[32], error[128];
 };
 
-/** caller_infer() - @options: types and values of the a{sv}, as for sd_bus_message_append(), or NULL */
+/**
+ * caller_infer() - @options: types and values of the a{sv}, as for sd_bus_message_append(), or
+ * NULL
+ */
 void caller_infer(sd_bus *bus, const char *name, const void *input, size_t size,
 	struct caller_answer *ret, const char *options, ...);
 
@@ -48,14 +56,19 @@ struct caller_session {
 };
 
 /** caller_session_open() - Return: the error's name (static), "" without error */
-const char *caller_session_open(sd_bus *bus, const char *name, uint32_t slots, struct caller_session *ret);
+const char *caller_session_open(
+	sd_bus *bus, const char *name, uint32_t slots, struct caller_session *ret);
 void caller_session_done(struct caller_session *s);
 
 /** caller_request() - a record that asks for @slot */
 struct bitshed_request caller_request(uint32_t slot);
 
-/** caller_exchange() - send @size bytes of a record and wait for a reply. Return: false when none came */
-bool caller_exchange(struct caller_session *s, const void *record, size_t size, struct bitshed_reply *ret);
+/**
+ * caller_exchange() - send @size bytes of a record and wait for a reply. Return: false when none
+ * came
+ */
+bool caller_exchange(
+	struct caller_session *s, const void *record, size_t size, struct bitshed_reply *ret);
 
 /** struct reference - the same network in this process, one thread, no bus */
 struct reference {

@@ -49,7 +49,8 @@ static void drop_layout(char *text)
 	char *to = text;
 
 	for (const char *p = text; *p; p++) {
-		if (isspace((unsigned char) *p) && to > text && (to[-1] == '>' || isspace((unsigned char) to[-1])))
+		if (isspace((unsigned char) *p) && to > text
+			&& (to[-1] == '>' || isspace((unsigned char) to[-1])))
 			continue;
 		*to++ = *p;
 	}
@@ -78,8 +79,10 @@ static void compare(const char *path, const char *interface)
 	const char *xml;
 
 	start();
-	CU_ASSERT_FATAL(sd_bus_call_method(bus, BITSHED_BUS_NAME, path, "org.freedesktop.DBus.Introspectable",
-				"Introspect", NULL, &reply, "") >= 0);
+	CU_ASSERT_FATAL(
+		sd_bus_call_method(bus, BITSHED_BUS_NAME, path,
+			"org.freedesktop.DBus.Introspectable", "Introspect", NULL, &reply, "")
+		>= 0);
 	CU_ASSERT_FATAL(sd_bus_message_read(reply, "s", &xml) >= 0);
 	contract = read_contract(interface);
 	running = strdup(xml);
@@ -141,8 +144,9 @@ static void test_object_manager(void)
 	start();
 	for (size_t i = 0; i < 2; i++) {
 		CU_ASSERT_FATAL(sd_bus_call_method(bus, BITSHED_BUS_NAME, BITSHED_PATH,
-					"org.freedesktop.DBus.ObjectManager", "GetManagedObjects", NULL, &reply,
-					"") >= 0);
+					"org.freedesktop.DBus.ObjectManager", "GetManagedObjects",
+					NULL, &reply, "")
+				>= 0);
 		CU_ASSERT_TRUE(is_managed(reply, paths[i]));
 		reply = sd_bus_message_unref(reply);
 	}

@@ -59,7 +59,8 @@ static void test_load_states(void)
 	CU_ASSERT_TRUE(strlen(caller_text(bus, "bad", "StateReason")) > 0);
 	CU_ASSERT_EQUAL(caller_bits(bus, "bad"), 0);
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "SetBits", "sd", "bad", 2.0), ERROR("NotReady"));
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "OpenSession", "sa{sv}", "bad", 0), ERROR("NotReady"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "OpenSession", "sa{sv}", "bad", 0), ERROR("NotReady"));
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "bad"), "");
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "bad"), ERROR("NoSuchModel"));
 }
@@ -75,11 +76,16 @@ static void test_load_refuses(void)
 	CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
 	memset(longest, 'a', 64);
 	longest[64] = '\0';
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "LoadModel", "sha{sv}", "net", fd, 0), ERROR("Exists"));
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "LoadModel", "sha{sv}", "", fd, 0), ERROR("InvalidOption"));
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "LoadModel", "sha{sv}", "../x", fd, 0), ERROR("InvalidOption"));
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "LoadModel", "sha{sv}", longest, fd, 0), ERROR("InvalidOption"));
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "LoadModel", "sha{sv}", "p", ends[0], 0), ERROR("InvalidModel"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "LoadModel", "sha{sv}", "net", fd, 0), ERROR("Exists"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "LoadModel", "sha{sv}", "", fd, 0), ERROR("InvalidOption"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "LoadModel", "sha{sv}", "../x", fd, 0), ERROR("InvalidOption"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "LoadModel", "sha{sv}", longest, fd, 0), ERROR("InvalidOption"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "LoadModel", "sha{sv}", "p", ends[0], 0), ERROR("InvalidModel"));
 	(void) close(ends[0]);
 	(void) close(ends[1]);
 }
@@ -101,7 +107,8 @@ static void test_infer_is_exec_run(void)
 	CU_ASSERT_STRING_EQUAL(a.rule, "full");
 	CU_ASSERT_STRING_EQUAL(a.device, "cpu");
 	reference_run(&r, true, floats, expected);
-	caller_infer(bus, "net", floats, sizeof floats, &a, "a{sv}", 1, "input-type", "s", "floats");
+	caller_infer(
+		bus, "net", floats, sizeof floats, &a, "a{sv}", 1, "input-type", "s", "floats");
 	CU_ASSERT_STRING_EQUAL(a.error, "");
 	CU_ASSERT_EQUAL(memcmp(a.output, expected, r.plan->output_bytes), 0);
 	reference_done(&r);
@@ -118,12 +125,13 @@ static void test_infer_refuses(void)
 	CU_ASSERT_STRING_EQUAL(a.error, ERROR("InvalidInput"));
 	caller_infer(bus, "net", pixels, 0, &a, NULL);
 	CU_ASSERT_STRING_EQUAL(a.error, ERROR("InvalidInput"));
-	caller_infer(bus, "net", pixels, sizeof pixels, &a, "a{sv}", 1, "input-type", "s", "floats");
+	caller_infer(
+		bus, "net", pixels, sizeof pixels, &a, "a{sv}", 1, "input-type", "s", "floats");
 	CU_ASSERT_STRING_EQUAL(a.error, ERROR("InvalidInput"));
 	caller_infer(bus, "net", pixels, sizeof pixels, &a, "a{sv}", 1, "min-bits", "d", 4.5);
 	CU_ASSERT_STRING_EQUAL(a.error, ERROR("PrecisionUnavailable"));
-	caller_infer(bus, "net", pixels, sizeof pixels, &a, "a{sv}", 2, "min-bits", "d", 4.0, "deadline-ms",
-		"u", 60000);
+	caller_infer(bus, "net", pixels, sizeof pixels, &a, "a{sv}", 2, "min-bits", "d", 4.0,
+		"deadline-ms", "u", 60000);
 	CU_ASSERT_STRING_EQUAL(a.error, "");
 }
 
@@ -137,21 +145,26 @@ static void test_options_are_checked(void)
 	CU_ASSERT_STRING_EQUAL(a.error, ERROR("InvalidOption"));
 	caller_infer(bus, "net", pixels, sizeof pixels, &a, "a{sv}", 1, "min-bits", "u", 1);
 	CU_ASSERT_STRING_EQUAL(a.error, ERROR("InvalidOption"));
-	caller_infer(bus, "net", pixels, sizeof pixels, &a, "a{sv}", 2, "priority", "i", 1, "priority", "i", 1);
+	caller_infer(bus, "net", pixels, sizeof pixels, &a, "a{sv}", 2, "priority", "i", 1,
+		"priority", "i", 1);
 	CU_ASSERT_STRING_EQUAL(a.error, ERROR("InvalidOption"));
 	caller_infer(bus, "net", pixels, sizeof pixels, &a, "a{sv}", 1, "priority", "i", 101);
 	CU_ASSERT_STRING_EQUAL(a.error, ERROR("InvalidOption"));
 	caller_infer(bus, "net", pixels, sizeof pixels, &a, "a{sv}", 1, "min-bits", "d", 0.0 / 0.0);
 	CU_ASSERT_STRING_EQUAL(a.error, ERROR("InvalidOption"));
 	for (size_t i = 0; i < ARRAY_SIZE(input); i++) {
-		caller_infer(bus, "net", pixels, sizeof pixels, &a, "a{sv}", 1, "input-type", "s", input[i]);
+		caller_infer(bus, "net", pixels, sizeof pixels, &a, "a{sv}", 1, "input-type", "s",
+			input[i]);
 		CU_ASSERT_STRING_EQUAL(a.error, ERROR("InvalidOption"));
 	}
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "OpenSession", "sa{sv}", "net", 1, "priority", "i", 1),
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "OpenSession", "sa{sv}", "net", 1, "priority", "i", 1),
 		ERROR("InvalidOption"));
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "OpenSession", "sa{sv}", "net", 1, "slots", "u", 0),
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "OpenSession", "sa{sv}", "net", 1, "slots", "u", 0),
 		ERROR("InvalidOption"));
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "LoadModel", "sha{sv}", "x", 0, 1, "slots", "u", 1),
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "LoadModel", "sha{sv}", "x", 0, 1, "slots", "u", 1),
 		ERROR("InvalidOption"));
 }
 
@@ -183,9 +196,10 @@ static void test_set_bits(void)
 	float expected[64] = {};
 
 	start();
-	CU_ASSERT_FATAL(sd_bus_match_signal(bus, &match, BITSHED_BUS_NAME, BITSHED_PATH "/model/net",
-				"org.freedesktop.DBus.Properties", "PropertiesChanged", on_changed,
-				BITSHED_MODEL_INTERFACE) >= 0);
+	CU_ASSERT_FATAL(sd_bus_match_signal(bus, &match, BITSHED_BUS_NAME,
+				BITSHED_PATH "/model/net", "org.freedesktop.DBus.Properties",
+				"PropertiesChanged", on_changed, BITSHED_MODEL_INTERFACE)
+			>= 0);
 	changes = 0;
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "SetBits", "sd", "net", 2.0), "");
 	CU_ASSERT_EQUAL(caller_bits(bus, "net"), 2);
@@ -210,18 +224,23 @@ static void test_set_bits(void)
 static void test_set_bits_refuses(void)
 {
 	start();
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "SetBits", "sd", "net", 5.0), ERROR("PrecisionUnavailable"));
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "SetBits", "sd", "net", 0.5), ERROR("PrecisionUnavailable"));
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "SetBits", "sd", "net", -1.0), ERROR("InvalidOption"));
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "SetBits", "sd", "net", 0.0 / 0.0), ERROR("InvalidOption"));
-	CU_ASSERT_STRING_EQUAL(caller_error(bus, "SetBits", "sd", "none", 1.0), ERROR("NoSuchModel"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "SetBits", "sd", "net", 5.0), ERROR("PrecisionUnavailable"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "SetBits", "sd", "net", 0.5), ERROR("PrecisionUnavailable"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "SetBits", "sd", "net", -1.0), ERROR("InvalidOption"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "SetBits", "sd", "net", 0.0 / 0.0), ERROR("InvalidOption"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "SetBits", "sd", "none", 1.0), ERROR("NoSuchModel"));
 	CU_ASSERT_EQUAL(caller_bits(bus, "net"), 4);
 }
 
 static int set_profile(const char *name)
 {
-	return sd_bus_set_property(bus, BITSHED_BUS_NAME, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, "Profile",
-		NULL, "s", name);
+	return sd_bus_set_property(bus, BITSHED_BUS_NAME, BITSHED_PATH, BITSHED_MANAGER_INTERFACE,
+		"Profile", NULL, "s", name);
 }
 
 static bool wait_for_bits(double bits)
@@ -238,7 +257,8 @@ static void test_profile_changes_bits(void)
 	start();
 	CU_ASSERT_FATAL(sd_bus_match_signal(bus, &match, BITSHED_BUS_NAME, BITSHED_PATH,
 				"org.freedesktop.DBus.Properties", "PropertiesChanged", on_changed,
-				BITSHED_MANAGER_INTERFACE) >= 0);
+				BITSHED_MANAGER_INTERFACE)
+			>= 0);
 	changes = 0;
 	CU_ASSERT_TRUE(set_profile("power-saver") >= 0);
 	CU_ASSERT_TRUE(wait_for_bits(2));
@@ -254,7 +274,10 @@ static void test_profile_changes_bits(void)
 	(void) sd_bus_slot_unref(match);
 }
 
-/* A connection of another user, one that exists (daemon, nobody): the bus asks the kernel who connects. */
+/*
+ * A connection of another user, one that exists (daemon, nobody): the bus asks the kernel who
+ * connects.
+ */
 static sd_bus *open_as(uid_t uid)
 {
 	const char *name;
@@ -279,7 +302,8 @@ static void test_models_belong_to_who_loaded_them(void)
 	one = open_as(1);
 	two = open_as(65534);
 	caller_load_network(one, "mine", 2);
-	CU_ASSERT_STRING_EQUAL(caller_error(two, "SetBits", "sd", "mine", 1.0), ERROR("NotAuthorized"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(two, "SetBits", "sd", "mine", 1.0), ERROR("NotAuthorized"));
 	CU_ASSERT_STRING_EQUAL(caller_error(two, "Unload", "s", "mine"), ERROR("NotAuthorized"));
 	CU_ASSERT_STRING_EQUAL(caller_error(one, "SetBits", "sd", "mine", 1.0), "");
 	CU_ASSERT_STRING_EQUAL(caller_error(one, "Unload", "s", "net"), ERROR("NotAuthorized"));
@@ -302,6 +326,6 @@ static void test_ends_cleanly(void)
 	bus = NULL;
 }
 
-TEST_MAIN("daemon", TEST(load_states), TEST(load_refuses), TEST(infer_is_exec_run), TEST(infer_refuses),
-	TEST(options_are_checked), TEST(set_bits), TEST(set_bits_refuses), TEST(profile_changes_bits),
-	TEST(models_belong_to_who_loaded_them), TEST(ends_cleanly))
+TEST_MAIN("daemon", TEST(load_states), TEST(load_refuses), TEST(infer_is_exec_run),
+	TEST(infer_refuses), TEST(options_are_checked), TEST(set_bits), TEST(set_bits_refuses),
+	TEST(profile_changes_bits), TEST(models_belong_to_who_loaded_them), TEST(ends_cleanly))

@@ -47,7 +47,7 @@ static void start(void)
 	write_config("limits:\n  models: 2\n  sessions-per-user: 2\n  slots-per-session: 4\n"
 		     "  memory-per-user: 1 MiB\n  model-file: 1 MiB\n  bus-input: 1 KiB\n"
 		     "queue:\n  length: 1\n  inline-run: never\n");
-	daemon_pid = test_daemon_start((const char *const[]) {option, NULL});
+	daemon_pid = test_daemon_start((const char *const[]){option, NULL});
 	bus = test_bus_open();
 	caller_load_network(bus, "net", 4);
 }
@@ -90,7 +90,8 @@ static void test_sessions_and_slots(void)
 
 	start();
 	CU_ASSERT_STRING_EQUAL(caller_session_open(bus, "net", 5, &a), ERROR("LimitExceeded"));
-	CU_ASSERT_STRING_EQUAL(caller_session_open(bus, "net", UINT32_MAX, &a), ERROR("LimitExceeded"));
+	CU_ASSERT_STRING_EQUAL(
+		caller_session_open(bus, "net", UINT32_MAX, &a), ERROR("LimitExceeded"));
 	CU_ASSERT_STRING_EQUAL_FATAL(caller_session_open(bus, "net", 4, &a), "");
 	CU_ASSERT_STRING_EQUAL_FATAL(caller_session_open(bus, "net", 4, &b), "");
 	CU_ASSERT_STRING_EQUAL(caller_session_open(bus, "net", 1, &c), ERROR("LimitExceeded"));
@@ -123,7 +124,8 @@ static int count_busy(struct caller_session *s)
 	for (uint32_t i = 0; i < 4; i++) {
 		struct bitshed_request request = caller_request(i);
 
-		CU_ASSERT_EQUAL(send(s->socket, &request, sizeof request, MSG_NOSIGNAL), sizeof request);
+		CU_ASSERT_EQUAL(
+			send(s->socket, &request, sizeof request, MSG_NOSIGNAL), sizeof request);
 	}
 	for (int i = 0; i < 4; i++) {
 		CU_ASSERT_EQUAL_FATAL(recv(s->socket, &reply, sizeof reply, 0), sizeof reply);
@@ -182,5 +184,5 @@ static void test_reload(void)
 	CU_ASSERT_TRUE(becomes((1 << 20) + 4096, -EDQUOT));
 }
 
-TEST_MAIN("daemon_limits", TEST(models), TEST(model_file_and_memory), TEST(sessions_and_slots), TEST(bus_input),
-	TEST(queue_length), TEST(reload))
+TEST_MAIN("daemon_limits", TEST(models), TEST(model_file_and_memory), TEST(sessions_and_slots),
+	TEST(bus_input), TEST(queue_length), TEST(reload))

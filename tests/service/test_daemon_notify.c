@@ -24,8 +24,9 @@ static void listen_as_systemd(void)
 	(void) snprintf(name, sizeof name, "@bitshed-test-notify-%d", (int) getpid());
 	(void) memcpy(address.sun_path + 1, name + 1, strlen(name) - 1);
 	notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	CU_ASSERT_EQUAL_FATAL(bind(notify, (const struct sockaddr *) &address,
-				      (socklen_t) (offsetof(struct sockaddr_un, sun_path) + strlen(name))),
+	CU_ASSERT_EQUAL_FATAL(
+		bind(notify, (const struct sockaddr *) &address,
+			(socklen_t) (offsetof(struct sockaddr_un, sun_path) + strlen(name))),
 		0);
 	(void) setenv("NOTIFY_SOCKET", name, 1);
 	(void) setenv("WATCHDOG_USEC", "200000", 1);
@@ -52,7 +53,7 @@ static bool hears(const char *words)
 static void test_ready_and_watchdog(void)
 {
 	listen_as_systemd();
-	daemon_pid = test_daemon_start((const char *const[]) {"--log-level=warning", NULL});
+	daemon_pid = test_daemon_start((const char *const[]){"--log-level=warning", NULL});
 	CU_ASSERT_TRUE(hears("READY=1"));
 	CU_ASSERT_TRUE(hears("WATCHDOG=1"));
 	CU_ASSERT_TRUE(hears("WATCHDOG=1"));
@@ -92,9 +93,11 @@ static void test_command_line(void)
 	CU_ASSERT_EQUAL(run("--model=x", "NAME=FILE"), 1);
 	CU_ASSERT_EQUAL(run("--log-level=loud", "loud"), 1);
 	CU_ASSERT_EQUAL(run("--check-config --config=/nonexistent/x", ""), 0);
-	CU_ASSERT_EQUAL(run("--check-config --config=" BITSHED_SOURCE "/config/bitshed.yaml", ""), 0);
+	CU_ASSERT_EQUAL(
+		run("--check-config --config=" BITSHED_SOURCE "/config/bitshed.yaml", ""), 0);
 	CU_ASSERT_EQUAL(run("--check-config --config=" BITSHED_SOURCE "/LICENSE", "LICENSE:"), 1);
-	CU_ASSERT_EQUAL(run("--bus=unix:path=/nonexistent --config=/nonexistent/x", "cannot connect"), 1);
+	CU_ASSERT_EQUAL(
+		run("--bus=unix:path=/nonexistent --config=/nonexistent/x", "cannot connect"), 1);
 }
 
 static void test_second_daemon_is_refused(void)
@@ -102,8 +105,9 @@ static void test_second_daemon_is_refused(void)
 	char arguments[300];
 
 	(void) unsetenv("NOTIFY_SOCKET");
-	(void) test_daemon_start((const char *const[]) {"--log-level=warning", NULL});
-	(void) snprintf(arguments, sizeof arguments, "--config=/nonexistent/x '--bus=%s'", test_bus_address());
+	(void) test_daemon_start((const char *const[]){"--log-level=warning", NULL});
+	(void) snprintf(arguments, sizeof arguments, "--config=/nonexistent/x '--bus=%s'",
+		test_bus_address());
 	CU_ASSERT_EQUAL(run(arguments, "another bitshedd owns org.bitshed"), 1);
 }
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sessions against a real daemon: answers, hostile records, peers that vanish, peers that are not the owner. */
+/*
+ * Sessions against a real daemon: answers, hostile records, peers that vanish, peers that are not
+ * the owner.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -33,8 +36,8 @@ static uint32_t count_sessions(void)
 {
 	uint32_t n = UINT32_MAX;
 
-	(void) sd_bus_get_property_trivial(bus, BITSHED_BUS_NAME, BITSHED_PATH, BITSHED_MANAGER_INTERFACE,
-		"Sessions", NULL, 'u', &n);
+	(void) sd_bus_get_property_trivial(bus, BITSHED_BUS_NAME, BITSHED_PATH,
+		BITSHED_MANAGER_INTERFACE, "Sessions", NULL, 'u', &n);
 	return n;
 }
 
@@ -75,14 +78,16 @@ static void test_slots_answer_exactly(void)
 		CU_ASSERT_EQUAL(reply.slot, i);
 		CU_ASSERT_EQUAL(reply.cookie, request.cookie);
 		CU_ASSERT_EQUAL(reply.bits, 4);
-		CU_ASSERT_EQUAL(memcmp(s.map + i * s.stride + s.output, expected, s.output_bytes), 0);
+		CU_ASSERT_EQUAL(
+			memcmp(s.map + i * s.stride + s.output, expected, s.output_bytes), 0);
 	}
 	reference_done(&r);
 	caller_session_done(&s);
 	CU_ASSERT_TRUE(wait_for_sessions(0));
 }
 
-static uint16_t status_of(struct caller_session *s, const struct bitshed_request *record, size_t size)
+static uint16_t status_of(
+	struct caller_session *s, const struct bitshed_request *record, size_t size)
 {
 	struct bitshed_reply reply = {.status = UINT16_MAX};
 
@@ -187,13 +192,15 @@ static void test_only_the_owner_closes(void)
 
 	start();
 	CU_ASSERT_STRING_EQUAL_FATAL(caller_session_open(bus, "net", 1, &s), "");
-	CU_ASSERT_TRUE(sd_bus_call_method(other, BITSHED_BUS_NAME, s.path, BITSHED_SESSION_INTERFACE, "Close",
-			       &error, NULL, "") < 0);
+	CU_ASSERT_TRUE(sd_bus_call_method(other, BITSHED_BUS_NAME, s.path,
+			       BITSHED_SESSION_INTERFACE, "Close", &error, NULL, "")
+		       < 0);
 	CU_ASSERT_STRING_EQUAL(error.name, ERROR("NotAuthorized"));
 	sd_bus_error_free(&error);
 	CU_ASSERT_EQUAL(count_sessions(), 1);
-	CU_ASSERT_TRUE(sd_bus_call_method(bus, BITSHED_BUS_NAME, s.path, BITSHED_SESSION_INTERFACE, "Close",
-			       NULL, NULL, "") >= 0);
+	CU_ASSERT_TRUE(sd_bus_call_method(bus, BITSHED_BUS_NAME, s.path, BITSHED_SESSION_INTERFACE,
+			       "Close", NULL, NULL, "")
+		       >= 0);
 	CU_ASSERT_EQUAL(count_sessions(), 0);
 	CU_ASSERT_TRUE(is_hung_up(s.socket));
 	caller_session_done(&s);
@@ -235,7 +242,8 @@ static void test_nobody_left_for_the_answers(void)
 		for (uint32_t i = 0; i < 8; i++) {
 			struct bitshed_request request = caller_request(i);
 
-			CU_ASSERT_EQUAL(send(s.socket, &request, sizeof request, MSG_NOSIGNAL), sizeof request);
+			CU_ASSERT_EQUAL(send(s.socket, &request, sizeof request, MSG_NOSIGNAL),
+				sizeof request);
 		}
 		(void) usleep((unsigned int) round * 300);
 		if (round % 3 == 0)
@@ -278,7 +286,7 @@ static void test_flood_is_dropped(void)
 			CU_ASSERT_EQUAL(status_of(&fair, &request, sizeof request), BITSHED_OK);
 	CU_ASSERT_TRUE(sent < 1000000);
 	CU_ASSERT_TRUE(wait_for_sessions(1));
-	p = (struct pollfd) {.fd = flood.socket, .events = POLLIN};
+	p = (struct pollfd){.fd = flood.socket, .events = POLLIN};
 	CU_ASSERT_EQUAL(poll(&p, 1, 1000), 1);
 	CU_ASSERT_EQUAL(status_of(&fair, &request, sizeof request), BITSHED_OK);
 	caller_session_done(&flood);
@@ -309,5 +317,4 @@ static void test_input_changes_while_running(void)
 TEST_MAIN("daemon_session", TEST(slots_answer_exactly), TEST(hostile_records_are_refused),
 	TEST(running_slot_is_busy), TEST(deadline_is_kept), TEST(only_the_owner_closes),
 	TEST(peer_that_leaves_loses_its_sessions), TEST(nobody_left_for_the_answers),
-	TEST(unload_ends_sessions), TEST(flood_is_dropped),
-	TEST(input_changes_while_running))
+	TEST(unload_ends_sessions), TEST(flood_is_dropped), TEST(input_changes_while_running))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Eleven million weights change their width while the loop goes on: what a switch from 4 bits to 2 takes
- * of the loop's thread is processor time of that thread as the kernel counts it, at most five milliseconds.
+ * Eleven million weights change their width while the loop goes on: what a switch from 4 bits to 2
+ * takes of the loop's thread is processor time of that thread as the kernel counts it, at most five
+ * milliseconds.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,7 +16,8 @@
 
 #define LOOP_NSEC_MAX (5 * NSEC_PER_MSEC)
 
-static const struct test_network_options large = {.seed = 1, .planes = 4, .size = 2, .channels = 1100};
+static const struct test_network_options large = {
+	.seed = 1, .planes = 4, .size = 2, .channels = 1100};
 
 /* The main thread is the loop. */
 static uint64_t loop_nsec(pid_t pid)

@@ -12,7 +12,8 @@
 #include "support/bus.h"
 #include "support/test.h"
 
-static const struct test_network_options big = {.seed = 1, .planes = 4, .size = 16, .channels = 512};
+static const struct test_network_options big = {
+	.seed = 1, .planes = 4, .size = 16, .channels = 512};
 
 /* Rss of all mappings whose memfd is named as planes are, in bytes. */
 static uint64_t resident_planes(pid_t pid)
@@ -52,7 +53,8 @@ static uint64_t expected_bytes(const struct network *n, double bits)
 
 static bool within(uint64_t is, uint64_t expected, double share)
 {
-	return (double) is <= (double) expected * (1 + share) && (double) is >= (double) expected * (1 - share);
+	return (double) is <= (double) expected * (1 + share)
+	       && (double) is >= (double) expected * (1 - share);
 }
 
 static void check(pid_t pid, sd_bus *bus, const struct network *n, double bits)

@@ -17,7 +17,7 @@ static const struct row rows[] = {
 	/* max  hand  profile               cap   bits  rule */
 	{  8,   0,    PROFILE_PERFORMANCE,  0,    8,    RULE_FULL },
 	{  8,   0,    PROFILE_BALANCED,     4,    4,    RULE_PROFILE },
-	{  4,   0,    PROFILE_BALANCED,     4,    4,    RULE_FULL },	/* a cap that takes nothing decides nothing */
+	{  4,   0,    PROFILE_BALANCED,     4,    4,    RULE_FULL }, /* takes nothing */
 	{  3,   0,    PROFILE_BALANCED,     4,    3,    RULE_FULL },
 	{  8,   0,    PROFILE_POWER_SAVER,  2.5,  2.5,  RULE_PROFILE },
 	{  8,   6,    PROFILE_POWER_SAVER,  2,    6,    RULE_HAND },	/* a hand beats a profile */

@@ -39,7 +39,7 @@ static void on_done(struct request *request, void *userdata)
 
 static void open_queue(struct queue **ret, struct fake *f, uint32_t length_max)
 {
-	*f = (struct fake) {};
+	*f = (struct fake){};
 	done_count = 0;
 	(void) pthread_mutex_init(&f->gate, NULL);
 	CU_ASSERT_EQUAL_FATAL(queue_new(ret, NULL, fake_run, f, length_max), 0);
@@ -57,7 +57,7 @@ static void drain_until(struct queue *q, int count)
 /* Holds the device with a request that runs, so that the others wait. */
 static void block(struct queue *q, struct fake *f, struct request *blocker)
 {
-	*blocker = (struct request) {.done = on_done};
+	*blocker = (struct request){.done = on_done};
 	pthread_mutex_lock(&f->gate);
 	CU_ASSERT_EQUAL(queue_push(q, blocker), 0);
 	for (int i = 0; i < 2000 && !atomic_load(&f->entered); i++)
@@ -69,13 +69,13 @@ static void test_priority_then_deadline_then_order(void)
 {
 	uint64_t soon = clock_now_nsec() + 100 * NSEC_PER_SEC;
 	struct request blocker, r[6] = {
-		{.done = on_done},
-		{.done = on_done, .priority = -5},
-		{.done = on_done, .deadline_nsec = soon + 1},
-		{.done = on_done, .deadline_nsec = soon},
-		{.done = on_done, .priority = 5},
-		{.done = on_done},
-	};
+					{.done = on_done},
+					{.done = on_done, .priority = -5},
+					{.done = on_done, .deadline_nsec = soon + 1},
+					{.done = on_done, .deadline_nsec = soon},
+					{.done = on_done, .priority = 5},
+					{.done = on_done},
+				};
 	static const int expected[6] = {4, 3, 2, 0, 5, 1};
 	struct queue *q;
 	struct fake f;
@@ -174,7 +174,8 @@ static void test_timer_refuses_while_the_device_is_busy(void)
 
 static void test_runs_here_only_when_idle(void)
 {
-	struct request blocker, here = {.done = on_done}, late = {.done = on_done, .deadline_nsec = 1};
+	struct request blocker, here = {.done = on_done},
+				late = {.done = on_done, .deadline_nsec = 1};
 	struct queue *q;
 	struct fake f;
 
@@ -213,6 +214,7 @@ static void test_finish_forgets_what_waits(void)
 	CU_ASSERT_EQUAL(done_count, 1);
 }
 
-TEST_MAIN("queue", TEST(priority_then_deadline_then_order), TEST(full_is_busy), TEST(cancel_only_what_waits),
-	TEST(too_late_is_not_run), TEST(timer_refuses_while_the_device_is_busy), TEST(runs_here_only_when_idle),
+TEST_MAIN("queue", TEST(priority_then_deadline_then_order), TEST(full_is_busy),
+	TEST(cancel_only_what_waits), TEST(too_late_is_not_run),
+	TEST(timer_refuses_while_the_device_is_busy), TEST(runs_here_only_when_idle),
 	TEST(finish_forgets_what_waits))

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a record and a slot's place may be; the rest of session.c needs a bus: test_daemon_session.c. */
+/*
+ * What a record and a slot's place may be; the rest of session.c needs a bus:
+ * test_daemon_session.c.
+ */
 #include "service/session.h"
 
 #include <errno.h>
@@ -10,7 +13,8 @@
 
 #include "support/test.h"
 
-static const struct bitshed_request good = {.version = BITSHED_PROTOCOL_VERSION, .slot = 3, .priority = -100};
+static const struct bitshed_request good = {
+	.version = BITSHED_PROTOCOL_VERSION, .slot = 3, .priority = -100};
 
 static void test_good_record(void)
 {
@@ -43,7 +47,8 @@ static void test_bad_records(void)
 
 static void test_slots_do_not_overlap(void)
 {
-	struct plan plan = {.input_pixels_bytes = 100, .input_floats_bytes = 401, .output_bytes = 40};
+	struct plan plan = {
+		.input_pixels_bytes = 100, .input_floats_bytes = 401, .output_bytes = 40};
 	struct region r;
 
 	CU_ASSERT_EQUAL_FATAL(region_layout(&r, &plan, 3), 0);
@@ -73,4 +78,5 @@ static void test_memory_is_sealed(void)
 	region_close(&r);
 }
 
-TEST_MAIN("session", TEST(good_record), TEST(bad_records), TEST(slots_do_not_overlap), TEST(memory_is_sealed))
+TEST_MAIN("session", TEST(good_record), TEST(bad_records), TEST(slots_do_not_overlap),
+	TEST(memory_is_sealed))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bits change under sixteen clients. No request fails, none is wrong, none is late: every answer is, to
- * the bit, that of one thread at the width that the reply names.
+ * Bits change under sixteen clients. No request fails, none is wrong, none is late: every answer
+ * is, to the bit, that of one thread at the width that the reply names.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -38,7 +38,9 @@ static void check_reply(const struct client *c, const struct bitshed_reply *repl
 		return;
 	}
 	if (reply->bits != (float) bits || (bits != 2 && bits != 4)
-		|| memcmp(c->session.map + c->session.output, c->expected[bits], c->session.output_bytes) != 0)
+		|| memcmp(c->session.map + c->session.output, c->expected[bits],
+			   c->session.output_bytes)
+			   != 0)
 		atomic_fetch_add(&n_wrong, 1);
 	else
 		atomic_fetch_add(&answered[bits], 1);
@@ -66,7 +68,8 @@ static void *client_thread(void *userdata)
 	return NULL;
 }
 
-static void start_client(struct client *c, uint32_t number, struct reference *two, struct reference *four)
+static void start_client(
+	struct client *c, uint32_t number, struct reference *two, struct reference *four)
 {
 	uint64_t state = number + 1;
 
@@ -124,7 +127,7 @@ static void switch_under_load(const char *config)
 
 	atomic_store(&stop, false);
 	answered[2] = answered[4] = 0;
-	pid = test_daemon_start((const char *const[]) {"--log-level=warning", config, NULL});
+	pid = test_daemon_start((const char *const[]){"--log-level=warning", config, NULL});
 	bus = test_bus_open();
 	caller_load_network(bus, "net", 4);
 	reference_open(&two, 4, 2);
@@ -132,7 +135,8 @@ static void switch_under_load(const char *config)
 	for (uint32_t i = 0; i < CLIENTS; i++)
 		start_client(&clients[i], i, &two, &four);
 	for (uint32_t i = 0; i < CLIENTS; i++)
-		CU_ASSERT_EQUAL(pthread_create(&clients[i].thread, NULL, client_thread, &clients[i]), 0);
+		CU_ASSERT_EQUAL(
+			pthread_create(&clients[i].thread, NULL, client_thread, &clients[i]), 0);
 	switch_back_and_forth(bus);
 	atomic_store(&stop, true);
 	for (uint32_t i = 0; i < CLIENTS; i++)

@@ -18,7 +18,8 @@ static const char bus_config[] =
 	"<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\"\n"
 	" \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n"
 	"<busconfig><type>session</type><listen>unix:tmpdir=/tmp</listen><auth>EXTERNAL</auth>\n"
-	"<policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/><allow send_destination=\"*\"/>\n"
+	"<policy context=\"default\"><allow user=\"*\"/><allow own=\"*\"/><allow "
+	"send_destination=\"*\"/>\n"
 	"<allow eavesdrop=\"true\"/></policy></busconfig>\n";
 
 static char bus_address[256];
@@ -82,7 +83,7 @@ static pid_t spawn(char *const *argv, int out, bool daemon)
 	if (pid < 0)
 		die("fork");
 	if (pid > 0) {
-		children[n_children++] = (struct child) {.pid = pid, .daemon = daemon};
+		children[n_children++] = (struct child){.pid = pid, .daemon = daemon};
 		return pid;
 	}
 	(void) prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -112,13 +113,16 @@ static void start_bus(void)
 
 	if (!have_program("dbus-daemon"))
 		test_skip("no dbus-daemon on this machine");
-	if (file < 0 || write(file, bus_config, sizeof bus_config - 1) < 0 || pipe2(out, O_CLOEXEC) < 0)
+	if (file < 0 || write(file, bus_config, sizeof bus_config - 1) < 0
+		|| pipe2(out, O_CLOEXEC) < 0)
 		die("configuration");
 	(void) close(file);
 	(void) snprintf(option, sizeof option, "--config-file=%s", config);
-	(void) spawn((char *[]) {"dbus-daemon", option, "--nofork", "--print-address=1", NULL}, out[1], false);
+	(void) spawn((char *[]){"dbus-daemon", option, "--nofork", "--print-address=1", NULL},
+		out[1], false);
 	(void) close(out[1]);
-	while (n < sizeof bus_address - 1 && read(out[0], bus_address + n, 1) == 1 && bus_address[n] != '\n')
+	while (n < sizeof bus_address - 1 && read(out[0], bus_address + n, 1) == 1
+		&& bus_address[n] != '\n')
 		n++;
 	bus_address[n] = '\0';
 	(void) close(out[0]);
@@ -161,8 +165,9 @@ static bool is_up(sd_bus *bus)
 	sd_bus_message *reply = NULL;
 	int owned = 0;
 
-	if (sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
-		    "NameHasOwner", NULL, &reply, "s", "org.bitshed") >= 0)
+	if (sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
+		    "org.freedesktop.DBus", "NameHasOwner", NULL, &reply, "s", "org.bitshed")
+		>= 0)
 		(void) sd_bus_message_read(reply, "b", &owned);
 	(void) sd_bus_message_unref(reply);
 	return owned;
@@ -205,7 +210,8 @@ int test_daemon_stop(pid_t pid)
 	(void) waitpid(pid, &status, 0);
 	for (size_t i = 0; i < n_children; i++)
 		if (children[i].pid == pid) {
-			memmove(&children[i], &children[i + 1], (n_children - i - 1) * sizeof children[0]);
+			memmove(&children[i], &children[i + 1],
+				(n_children - i - 1) * sizeof children[0]);
 			n_children--;
 		}
 	return status;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A private message bus and bitshedd on it. Both are children that die with the test program, however it
- * ends. Programs that use it list test_bus_sources and define TEST_BITSHEDD (see tests/service/meson.build).
+ * A private message bus and bitshedd on it. Both are children that die with the test program,
+ * however it ends. Programs that use it list test_bus_sources and define TEST_BITSHEDD (see
+ * tests/service/meson.build).
  */
 #pragma once
 
@@ -11,8 +12,10 @@
 /**
  * test_bus_address() - address of the private bus, started by the first call
  *
- * Also sets DBUS_SESSION_BUS_ADDRESS and DBUS_SYSTEM_BUS_ADDRESS, so that client libraries end up there.
- * Leaves the program as skipped when the machine has no dbus-daemon, as failed when it does not start.
+ * Also sets DBUS_SESSION_BUS_ADDRESS and DBUS_SYSTEM_BUS_ADDRESS, so that client libraries end up
+ * there.
+ * Leaves the program as skipped when the machine has no dbus-daemon, as failed when it does not
+ * start.
  */
 const char *test_bus_address(void);
 
