@@ -140,8 +140,8 @@ static bool is_dev_null(const struct stat *st)
 	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
 }
 
-/* Return: 0 with an allocated text, or a negative errno. A device or a pipe would block or never end. */
-static int read_file(char **ret, size_t *ret_size, const char *path, struct error *reterr)
+/* A device or a pipe would block or never end. */
+int config_read_file(char **ret, size_t *ret_size, const char *path, struct error *reterr)
 {
 	_cleanup_close_ int fd = -1;
 	_cleanup_free_ char *text = NULL;
@@ -182,7 +182,7 @@ static int load_file(struct config *c, const char *path, struct error *reterr)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t size = 0;
-	int r = read_file(&text, &size, path, reterr);
+	int r = config_read_file(&text, &size, path, reterr);
 
 	if (r < 0)
 		return r;

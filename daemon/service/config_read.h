@@ -42,6 +42,17 @@ extern const size_t n_config_keys;
 int config_value(struct config *c, const struct config_key *key, const char *text,
 	struct error *reterr);
 
+/** config_decimal() - digits with an optional fraction; @ret_end: what follows. Return: 0, -EINVAL */
+int config_decimal(double *ret, const char *s, const char **ret_end);
+
+/**
+ * config_read_file() - a whole regular file, or nothing of /dev/null
+ * @ret: owned by the caller, not terminated
+ *
+ * Return: 0; -EINVAL, -EFBIG, -ENOMEM or an errno of reading, with words.
+ */
+int config_read_file(char **ret, size_t *ret_size, const char *path, struct error *reterr);
+
 /** config_set_model() - add, or replace by name; a @path of "none" removes. Return: 0, -ENOMEM or -E2BIG */
 int config_set_model(struct config *c, const char *name, const char *path);
 

@@ -87,8 +87,8 @@ static int read_quantity(uint64_t *ret, const char *s, const struct unit *units)
 	return 0;
 }
 
-/* Digits with an optional fraction; strtod() would also take "nan", "0x1p3" and the locale's comma. */
-static int read_decimal(double *ret, const char *s)
+/* strtod() would also take "nan", "0x1p3" and the locale's comma. */
+int config_decimal(double *ret, const char *s, const char **ret_end)
 {
 	double v = 0, place = 1;
 
@@ -102,8 +102,7 @@ static int read_decimal(double *ret, const char *s)
 		for (s++; *s >= '0' && *s <= '9'; s++)
 			v += (*s - '0') * (place /= 10);
 	}
-	if (*s)
-		return -EINVAL;
+	*ret_end = s;
 	*ret = v;
 	return 0;
 }
@@ -121,10 +120,11 @@ static void store(struct config *c, const struct config_key *key, uint64_t v)
 static int value_bits(struct config *c, const struct config_key *key, const char *text,
 	struct error *reterr)
 {
+	const char *end = "";
 	double v = 0;
 
 	if (!key->word || strcmp(text, key->word) != 0) {
-		if (read_decimal(&v, text) < 0)
+		if (config_decimal(&v, text, &end) < 0 || *end)
 			return expected_kind(key, reterr);
 		if (!(v >= (double) key->min && v <= (double) key->max))
 			return expected_range(key, reterr);
