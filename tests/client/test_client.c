@@ -240,25 +240,42 @@ static void test_monitor(void)
 	CU_ASSERT_EQUAL(seen.profile, 1);
 }
 
-/* As another user, in a child: what belongs to us is not theirs to change. Return: the child's exit code */
-static int as_nobody(void)
+/* Uses the machine's model, may not unload it, and loads one of its own. */
+static int as_nobody(struct bitshed *theirs)
+{
+	struct bitshed_session *s = NULL;
+
+	if (bitshed_unload(theirs, "net-1.b", NULL) != -EACCES)
+		return 11;
+	if (bitshed_session_open(&s, theirs, "net-1.b", 1, NULL) < 0)
+		return 12;
+	if (bitshed_session_infer(s, 0, NULL, NULL, NULL) < 0)
+		return 13;
+	if (bitshed_load(theirs, "theirs", live.network, 4, NULL) < 0)
+		return 14;
+	return bitshed_wait_ready(theirs, "theirs", -1, NULL) < 0 ? 15 : 0;
+}
+
+/* A third user, to whom the second one's model does not belong. */
+static int as_another(struct bitshed *theirs)
+{
+	if (bitshed_set_bits(theirs, "theirs", 2, NULL) != -EACCES)
+		return 21;
+	return bitshed_unload(theirs, "theirs", NULL) != -EACCES ? 22 : 0;
+}
+
+/* In a child, because there is no way back. Return: its exit code */
+static int as_user(unsigned int id, int (*act)(struct bitshed *theirs))
 {
 	pid_t pid = fork();
 	int status = 0;
 
 	if (pid == 0) {
 		struct bitshed *theirs = NULL;
-		struct bitshed_session *s = NULL;
 
-		if (setgid(65534) < 0 || setuid(65534) < 0 || bitshed_open(&theirs, NULL, NULL) < 0)
+		if (setgid(id) < 0 || setuid(id) < 0 || bitshed_open(&theirs, NULL, NULL) < 0)
 			_exit(10);
-		if (bitshed_set_bits(theirs, "net-1.b", 2, NULL) != -EACCES)
-			_exit(11);
-		if (bitshed_unload(theirs, "net-1.b", NULL) != -EACCES)
-			_exit(12);
-		if (bitshed_session_open(&s, theirs, "net-1.b", 1, NULL) < 0)
-			_exit(13);
-		_exit(bitshed_session_infer(s, 0, NULL, NULL, NULL) == 0 ? 0 : 14);
+		_exit(act(theirs));
 	}
 	(void) waitpid(pid, &status, 0);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -266,10 +283,13 @@ static int as_nobody(void)
 
 static void test_not_authorized(void)
 {
-	if (geteuid() != 0)
+	if (geteuid() != 0) {
 		printf("(needs root to become another user) ");
-	else
-		CU_ASSERT_EQUAL(as_nobody(), 0);
+		return;
+	}
+	CU_ASSERT_EQUAL(as_user(65534, as_nobody), 0);
+	CU_ASSERT_EQUAL(as_user(65533, as_another), 0);
+	CU_ASSERT_EQUAL(bitshed_unload(b, "theirs", &e), 0);
 }
 
 /* The same connection serves on when the daemon comes back. */
