@@ -389,8 +389,7 @@ int catalog_load(struct manager *m, const char *name, int fd, uid_t uid, double 
 	m->n_entries++;
 	bus_model_added(e);
 	start_job(e);
-	if (ret)
-		*ret = e;
+	*ret = e;
 	return 0;
 }
 

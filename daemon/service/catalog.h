@@ -36,6 +36,7 @@ enum entry_state {
 /**
  * struct entry - one model; counted
  * @path: object path; @uid: who loaded it; @charged_bytes: in that user's account
+ * @configured: by the operator and not by a call: for all whom the bus lets through
  * @fd: the file, while it is being opened
  * @network, @plan: NULL unless READY (network: or being built)
  * @active: what @plan was built for; @building: what the job is building
@@ -48,6 +49,7 @@ struct entry {
 	struct manager *manager;
 	char name[64], *path;
 	uid_t uid;
+	bool configured;
 	uint64_t charged_bytes;
 	enum entry_state state;
 	struct error reason;

@@ -63,14 +63,18 @@ void manager_set_profile(struct manager *m, enum profile profile)
 static int load_file(struct manager *m, const struct config_model *model, struct error *reterr)
 {
 	_cleanup_close_ int fd = open(model->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct entry *e;
 	int r;
 
 	if (fd < 0) {
 		r = error_set(reterr, -errno, "%s: %s", model->path, strerror(errno));
 		return error_prefix(reterr, r, "model %s", model->name);
 	}
-	r = catalog_load(m, model->name, fd, geteuid(), 0, NULL, reterr);
-	return r < 0 ? error_prefix(reterr, r, "model %s", model->name) : 0;
+	r = catalog_load(m, model->name, fd, geteuid(), 0, &e, reterr);
+	if (r < 0)
+		return error_prefix(reterr, r, "model %s", model->name);
+	e->configured = true;
+	return 0;
 }
 
 /* A model that cannot be loaded is said and left out: the daemon serves the others. */
