@@ -278,6 +278,8 @@ static int as_user(unsigned int id, int (*act)(struct bitshed *theirs))
 		_exit(act(theirs));
 	}
 	(void) waitpid(pid, &status, 0);
+	if (status != 0)
+		printf("(user %u ends with status %#x) ", id, (unsigned int) status);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
@@ -288,7 +290,7 @@ static void test_not_authorized(void)
 		return;
 	}
 	CU_ASSERT_EQUAL(as_user(65534, as_nobody), 0);
-	CU_ASSERT_EQUAL(as_user(65533, as_another), 0);
+	CU_ASSERT_EQUAL(as_user(1, as_another), 0); /* daemon: the bus wants users that exist */
 	CU_ASSERT_EQUAL(bitshed_unload(b, "theirs", &e), 0);
 }
 
