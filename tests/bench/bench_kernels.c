@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Speed of every kernel that this processor runs, one thread, from the list: "bench_kernels [PART OF A NAME]".
- * Matrix products in 10^9 multiply-accumulates per second (of weights with activations, whatever their
- * widths), all others in 10^9 elements per second.
+ * Speed of every kernel that this processor runs, one thread, from the list, beside what the machine
+ * can do at most: bench_kernels [PART OF A NAME] [--json FILE]
+ *
+ * Matrix products in 10^9 multiply-accumulates per second (of weights with activations, whatever
+ * their widths), all others in 10^9 elements per second. The percentage is of the peak that bounds
+ * it: decode of the int8 product, bitserial of one bit times one bit, products with one column and
+ * weights that no cache holds of reading the planes from memory.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,12 +14,45 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "bench/peaks.h"
 #include "engine/kernels/kernel.h"
 
 #define MEASURE_NSEC (20 * NSEC_PER_MSEC)
 #define REPEATS 5
 #define ELEMENTS 4096
 #define TAPS 9
+#define ACTIVATION_PLANES 2
+#define COLD_BYTES (96u << 20) /* of planes, read in turn: more than a cache holds */
+
+static double peaks[_PEAK_MAX];
+static FILE *json;
+static const char *json_comma = "";
+
+/* One object of the JSON list; @share: of the peak, 0: none */
+static void print_json(const char *name, const char *shape, double value, const char *unit, double share)
+{
+	if (!json)
+		return;
+	fprintf(json, "%s\n  {\"name\": \"%s\", \"shape\": \"%s\", \"value\": %.3f, \"unit\": \"%s\"",
+		json_comma, name, shape, value, unit);
+	if (share > 0)
+		fprintf(json, ", \"share\": %.3f", share);
+	fprintf(json, "}");
+	json_comma = ",";
+}
+
+static void bench_peaks(void)
+{
+	static const char *const units[] = {"GMAC/s", "Gbit-MAC/s", "G/s", "GB/s"};
+
+	for (uint32_t i = 0; i < _PEAK_MAX; i++) {
+		peaks[i] = peak_measure((enum peak) i);
+		if (peaks[i] <= 0)
+			continue;
+		printf("%-28s %9.1f %s\n", peak_name((enum peak) i), peaks[i], units[i]);
+		print_json(peak_name((enum peak) i), "", peaks[i], units[i], 0);
+	}
+}
 
 static void *take_memory(size_t bytes)
 {
@@ -34,6 +71,8 @@ struct product {
 	struct kernel_columns x;
 	int32_t *acc;
 	void *scratch;
+	const uint64_t *bits;
+	uint32_t copies, copy; /* of the planes */
 };
 
 struct elements {
@@ -46,7 +85,11 @@ struct elements {
 static void run_product(void *userdata)
 {
 	struct product *p = userdata;
+	size_t plane = (size_t) p->w.rows * p->w.words;
 
+	for (uint32_t i = 0; i < p->w.planes; i++)
+		p->w.plane[i] = p->bits + (p->copy * (size_t) p->w.planes + i) * plane;
+	p->copy = (p->copy + 1) % p->copies;
 	p->kernel->matmul(&p->w, &p->x, p->acc, p->w.rows, p->scratch);
 }
 
@@ -110,12 +153,27 @@ static double measure(void (*fn)(void *), void *userdata)
 	return best;
 }
 
+/* The share of its peak that a product of @macs in @nsec reaches, which reads @bytes of cold planes */
+static double product_share(const struct product *p, double macs, double bytes, double nsec)
+{
+	double bits = (double) p->w.planes * p->x.planes;
+
+	if (bytes > 0)
+		return bytes / nsec / peaks[PEAK_MEMORY];
+	if (p->kernel->op == KERNEL_MATMUL_BITS)
+		return peaks[PEAK_COUNT] > 0 ? macs * bits / nsec / peaks[PEAK_COUNT] : 0;
+	return peaks[PEAK_DOT] > 0 ? macs / nsec / peaks[PEAK_DOT] : 0;
+}
+
+/* @cold: enough copies of the planes that each is read from memory */
 static void bench_product(const struct kernel *k, uint32_t rows, uint32_t columns, uint32_t planes,
-	uint32_t count, bool level)
+	uint32_t count, bool level, bool cold)
 {
 	uint32_t words = bits_words(columns), group_words = level ? words : MIN_OF(2u, words);
 	uint32_t groups = (words + group_words - 1) / group_words;
-	_cleanup_free_ uint64_t *bits = take_memory((size_t) rows * words * 8 * planes);
+	size_t bytes = (size_t) rows * words * 8 * planes;
+	uint32_t copies = cold ? (uint32_t) (COLD_BYTES / bytes + 1) : 1;
+	_cleanup_free_ uint64_t *bits = take_memory(bytes * copies);
 	_cleanup_free_ int8_t *scales = take_memory((size_t) rows * (groups + 1) * 256);
 	_cleanup_free_ uint8_t *q = take_memory((size_t) count * words * 64);
 	_cleanup_free_ int32_t *acc = take_memory((size_t) count * rows * 4);
@@ -125,30 +183,36 @@ static void bench_product(const struct kernel *k, uint32_t rows, uint32_t column
 		.w = {rows, words, groups, group_words, planes, .alpha = level ? NULL : scales,
 			.offset = level ? NULL : scales, .level = level ? scales : NULL,
 			.level_stride = 1u << planes},
-		.x = {count, q, (const uint64_t *) (void *) q, 2},
+		.x = {count, q, (const uint64_t *) (void *) q, ACTIVATION_PLANES},
 		.acc = acc,
 		.scratch = scratch,
+		.bits = bits,
+		.copies = copies,
 	};
-	double nsec;
+	double macs = (double) rows * columns * count, nsec, share;
+	char shape[80];
 
-	for (uint32_t i = 0; i < planes; i++)
-		p.w.plane[i] = bits + (size_t) i * rows * words;
 	nsec = measure(run_product, &p);
-	printf("%-20s %4ux%-5u %u planes %s %4u columns %9.2f GMAC/s\n", k->name, rows, columns, planes,
-		level ? "level" : "sum  ", count, (double) rows * columns * count / nsec);
+	share = product_share(&p, macs, cold ? (double) bytes : 0, nsec);
+	snprintf(shape, sizeof shape, "%4ux%-5u %u planes %s %4u columns%s", rows, columns, planes,
+		level ? "level" : "sum  ", count, cold ? ", cold" : "");
+	printf("%-18s %-48s %9.2f GMAC/s", k->name, shape, macs / nsec);
+	printf(share > 0 ? " %5.1f %%\n" : "\n", share * 100);
+	print_json(k->name, shape, macs / nsec, "GMAC/s", share);
 }
 
 static void bench_products(const struct kernel *k)
 {
-	static const uint32_t shapes[][2] = {{16, 144}, {64, 576}, {256, 2304}};
+	static const uint32_t shapes[][2] = {{16, 144}, {64, 576}, {256, 2304}, {512, 512}};
 
 	for (uint32_t s = 0; s < ARRAY_SIZE(shapes); s++)
-		for (uint32_t planes = 2; planes <= 8; planes *= 2)
+		for (uint32_t planes = 1; planes <= 8; planes *= 2)
 			for (uint32_t level = 0; level < 2; level++)
 				if (level ? k->level : k->sum)
 					bench_product(k, shapes[s][0], shapes[s][1], planes,
-						k->columns_per_tile, level);
-	bench_product(k, 256, 2304, 4, 1, !k->sum);
+						k->columns_per_tile, level, false);
+	for (uint32_t planes = 1; planes <= 8; planes *= 2)
+		bench_product(k, 4096, 4096, planes, 1, !k->sum, k->needs != 0);
 }
 
 static void bench_elements(const struct kernel *k)
@@ -168,23 +232,43 @@ static void bench_elements(const struct kernel *k)
 		acc[i] = (int32_t) i * 50;
 	}
 	nsec = measure(run_elements, &e);
-	printf("%-20s %9.2f G/s\n", k->name, ELEMENTS / nsec);
+	printf("%-28s %9.2f G/s\n", k->name, ELEMENTS / nsec);
+	print_json(k->name, "", ELEMENTS / nsec, "G/s", 0);
 }
 
-int main(int argc, char **argv)
+static void bench_kernels(const char *part)
 {
-	char text[128];
-
-	printf("cpu: %s\n", cpu_flags_text(cpu_flags(), text, sizeof text));
 	for (uint32_t i = 0; i < kernel_count; i++) {
 		const struct kernel *k = &kernel_table[i];
 
-		if ((k->needs & ~cpu_flags()) || (argc > 1 && !strstr(k->name, argv[1])))
+		if ((k->needs & ~cpu_flags()) || (part && !strstr(k->name, part)))
 			continue;
 		if (k->op == KERNEL_MATMUL || k->op == KERNEL_MATMUL_BITS)
 			bench_products(k);
 		else
 			bench_elements(k);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *part = NULL;
+	char text[128];
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--json") == 0 && i + 1 < argc)
+			json = fopen(argv[++i], "we");
+		else
+			part = argv[i];
+	}
+	printf("cpu: %s\n", cpu_flags_text(cpu_flags(), text, sizeof text));
+	if (json)
+		fprintf(json, "[");
+	bench_peaks();
+	bench_kernels(part);
+	if (json) {
+		fprintf(json, "\n]\n");
+		return fclose(json) != 0;
 	}
 	return 0;
 }
