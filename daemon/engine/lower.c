@@ -161,7 +161,7 @@ static int acquire_dropped(struct build *b, struct error *reterr)
 
 	for (uint32_t i = 0; i < b->network->n_matrices; i++)
 		for (uint32_t p = b->planes[i]; r >= 0 && p < b->network->matrices[i].planes; p++)
-			if (!b->whole[p])
+			if (!b->whole[p] && lower_needs_refit(&b->network->matrices[i], b->planes[i]))
 				r = plane_acquire(&b->whole[p], b->network, p, NULL, reterr);
 	return r;
 }
@@ -219,7 +219,7 @@ static void point_to_planes(const struct build *b, uint32_t i, struct lower_matr
 
 		if (m->fixed)
 			l->planes[p] = b->model->fixed->words + m->plane_word + p * words;
-		else
+		else if (plane)
 			l->planes[p] = plane->words + plane->matrix_word[i];
 		if (p < b->planes[i])
 			layer->plane[p] = l->planes[p];

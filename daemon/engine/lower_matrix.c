@@ -119,26 +119,34 @@ static void refit_group(const struct lower_matrix *l, const struct scratch *s, u
 		ret_offset);
 }
 
-/* Real scales of one row at the width. */
+/* Real scales of one row as the file has them for this width. */
+static void take_row(const struct lower_matrix *l, const struct scratch *s, uint32_t row)
+{
+	const struct matrix *m = l->matrix;
+	size_t first = (size_t) row * m->groups;
+	const float *stored = l->kept == m->planes ? m->alpha : m->alpha_at + matrix_alpha_at(m, l->kept);
+
+	for (size_t i = 0; i < (size_t) m->groups * l->kept; i++)
+		s->alpha[i] = (double) stored[first * l->kept + i];
+	for (uint32_t g = 0; g < m->groups; g++)
+		s->offset[g] = m->offset ? (double) m->offset[first + g] : 0;
+}
+
+/* Real scales of one row at a width that has none of its own. */
 static void fit_row(const struct lower_matrix *l, const struct scratch *s, uint32_t row)
 {
 	const struct matrix *m = l->matrix;
 	size_t first = (size_t) row * m->groups;
 	const float *stored = m->alpha + first * m->planes;
 
-	if (l->kept < m->planes) {
-		lower_count_pairs(m, l->planes, row, l->kept, s->counts);
-		if (m->offset)
-			lower_count_ones(m, l->planes, row, m->planes,
-				s->counts + (size_t) lower_pairs(m->planes, l->kept) * m->groups);
-	}
+	lower_count_pairs(m, l->planes, row, l->kept, s->counts);
+	if (m->offset)
+		lower_count_ones(m, l->planes, row, m->planes,
+			s->counts + (size_t) lower_pairs(m->planes, l->kept) * m->groups);
 	for (uint32_t g = 0; g < m->groups; g++, stored += m->planes) {
 		double increase = 0, *alpha = s->alpha + (size_t) g * l->kept;
 
-		if (l->kept == m->planes)
-			for (uint32_t i = 0; i < l->kept; i++)
-				alpha[i] = (double) stored[i];
-		else if (l->kept == 1 && !m->offset)
+		if (l->kept == 1 && !m->offset)
 			refit_one(m, s->counts, g, stored, alpha);
 		else if (l->kept == 2 && !m->offset)
 			refit_two(m, s->counts, g, stored, alpha);
@@ -235,7 +243,10 @@ static int lower_sum_row(const struct lower_matrix *l, const struct scratch *s, 
 	size_t first = (size_t) row * m->groups;
 	double most = 0, scale;
 
-	fit_row(l, s, row);
+	if (lower_needs_refit(m, l->kept))
+		fit_row(l, s, row);
+	else
+		take_row(l, s, row);
 	for (uint32_t g = 0; g < m->groups; g++)
 		most = fmax(most, reach(s->alpha + (size_t) g * l->kept, l->kept, s->offset[g]));
 	scale = most / WEIGHT_MAX;

@@ -6,7 +6,7 @@
 
 /**
  * struct lower_matrix - one matrix, what is known of it, and where its numbers go
- * @planes: [matrix->planes]; beyond @kept looked at only when @kept is less than all
+ * @planes: [matrix->planes]; beyond @kept looked at only for a refit
  * @kept: planes of the width
  * @scale_in, @zero_in: of the input of its op
  * @scale_out: of the output, 1 for f32
@@ -20,6 +20,12 @@ struct lower_matrix {
 	int8_t *alpha, *offset, *level;
 	float *gain, *bias;
 };
+
+/** lower_needs_refit() - whether @kept planes run with numbers that only all planes together tell */
+static inline bool lower_needs_refit(const struct matrix *m, uint32_t kept)
+{
+	return kept < m->planes && (m->coding == CODING_LEVEL || kept > m->alpha_widths);
+}
 
 /** lower_matrix_run() - Return: 0; -ENOMEM; -EBADMSG when a gain or bias is not finite */
 int lower_matrix_run(const struct lower_matrix *l, struct error *reterr);

@@ -54,10 +54,12 @@ enum coding {
  * @fixed: its planes lie in the blob "planes.fixed" and are never shed: first and last layers
  * @plane_word: where its part of each plane begins, in words from the start of the plane (fixed: plane i
  *	begins i * bits_plane_words() later)
- * @alpha: sum coding, [rows][groups][planes]; the least-squares scales of all planes
+ * @alpha: sum coding, [rows][groups][planes]; the scales of all planes
+ * @alpha_widths: sum coding: at 1 .. alpha_widths planes, fewer than all, scales come from @alpha_at; at
+ *	other widths they are refitted to @alpha by popcounts
+ * @alpha_at: for each width p = 1 .. alpha_widths, one after the other, [rows][groups][p]
  * @offset: sum coding, [rows][groups]; or NULL
  * @level: level coding, [shared_levels ? 1 : rows][1 << planes], ascending in the index
-
  * @bias: [rows], real
  * @gain_at, @bias_at: [planes][rows], correction when run at p = index + 1 planes:
  *	real output = gain_at * (sum w x) + bias_at; NULL: 1 and bias
@@ -65,12 +67,18 @@ enum coding {
  *	planes; NULL when not exported
  */
 struct matrix {
-	uint32_t rows, columns, row_bits, group_columns, groups, planes;
+	uint32_t rows, columns, row_bits, group_columns, groups, planes, alpha_widths;
 	bool fixed, depthwise, shared_levels;
 	enum coding coding;
 	uint64_t plane_word;
-	const float *alpha, *offset, *level, *bias, *gain_at, *bias_at, *sensitivity;
+	const float *alpha, *offset, *alpha_at, *level, *bias, *gain_at, *bias_at, *sensitivity;
 };
+
+/** matrix_alpha_at() - where the scales of @planes planes begin in alpha_at, in floats */
+static inline uint64_t matrix_alpha_at(const struct matrix *m, uint32_t planes)
+{
+	return (uint64_t) m->rows * m->groups * (planes * (planes - 1) / 2);
+}
 
 struct accuracy {
 	float bits, top1, top5; /* percent */

@@ -14,6 +14,9 @@ int matrix_check(struct matrix *m, struct error *reterr)
 			m->group_columns, BITS_PER_WORD);
 	if ((uint64_t) m->columns * 127 * 255 >= UINT64_C(1) << 31)
 		return error_set(reterr, -EBADMSG, "%u columns do not fit into 32-bit sums", m->columns);
+	if (m->alpha_widths >= m->planes)
+		return error_set(reterr, -EBADMSG, "scales of %u widths below %u planes",
+			m->alpha_widths, m->planes);
 	m->row_bits = bits_row_bits(m->columns, m->depthwise);
 	m->groups = (m->columns - 1) / m->group_columns + 1;
 	return 0;

@@ -95,6 +95,7 @@ static const struct field matrix_fields[] = {
 	ONE(matrix, "planes", FIELD_U32, FIELD_ALL, planes, 1, BITS_PLANES_MAX, 0),
 	ONE(matrix, "fixed", FIELD_BOOL, FIELD_ALL, fixed, 0, 1, 0),
 	ONE(matrix, "depthwise", FIELD_BOOL, FIELD_ALL, depthwise, 0, 1, 0),
+	ONE(matrix, "alpha_widths", FIELD_U32, KIND(CODING_SUM), alpha_widths, 0, BITS_PLANES_MAX - 1, 0),
 	ONE(matrix, "shared_levels", FIELD_BOOL, KIND(CODING_LEVEL), shared_levels, 0, 1, 0),
 	ONE(matrix, "plane_word", FIELD_U64, FIELD_ALL, plane_word, 0, 1e12, 0),
 };
@@ -113,6 +114,12 @@ static uint64_t count_alpha(const struct matrix *m)
 static uint64_t count_offset(const struct matrix *m)
 {
 	return (uint64_t) m->rows * m->groups;
+}
+
+/* Nothing without widths: the part is there for every sum coding, and then empty. */
+static uint64_t count_alpha_at(const struct matrix *m)
+{
+	return matrix_alpha_at(m, m->alpha_widths + 1);
 }
 
 static uint64_t count_level(const struct matrix *m)
@@ -138,6 +145,7 @@ static uint64_t count_planes(const struct matrix *m)
 const struct matrix_part matrix_parts[MATRIX_PARTS] = {
 	{NULL, KIND(CODING_SUM), offsetof(struct matrix, alpha), count_alpha},
 	{"has_offset", KIND(CODING_SUM), offsetof(struct matrix, offset), count_offset},
+	{NULL, KIND(CODING_SUM), offsetof(struct matrix, alpha_at), count_alpha_at},
 	{NULL, KIND(CODING_LEVEL), offsetof(struct matrix, level), count_level},
 	{NULL, FIELD_ALL, offsetof(struct matrix, bias), count_rows},
 	{"has_gain_at", FIELD_ALL, offsetof(struct matrix, gain_at), count_widths},

@@ -80,7 +80,7 @@ struct matrix_part {
 	uint64_t (*count)(const struct matrix *m);
 };
 
-#define MATRIX_PARTS 7
+#define MATRIX_PARTS 8
 extern const struct matrix_part matrix_parts[MATRIX_PARTS];
 
 /** matrix_part_get() - the floats of a part, NULL when the matrix does without */

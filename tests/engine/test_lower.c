@@ -256,12 +256,27 @@ struct slow {
 	double alpha[2][BITS_PLANES_MAX], offset[2], most;
 };
 
-static void slow_row(struct slow *s, const struct matrix *m, uint64_t *const *planes, uint32_t row,
+/* Scales of a width that the file has as they are: no planes are asked. */
+static void slow_stored(struct slow *s, const struct matrix *m, uint32_t row, uint32_t kept)
+{
+	const float *alpha = m->alpha;
+
+	if (kept < m->planes)
+		alpha = m->alpha_at + (size_t) m->rows * m->groups * kept * (kept - 1) / 2;
+	for (uint32_t g = 0; g < m->groups; g++) {
+		size_t at = (size_t) row * m->groups + g;
+
+		s->offset[g] = m->offset ? (double) m->offset[at] : 0;
+		for (uint32_t i = 0; i < kept; i++)
+			s->alpha[g][i] = (double) alpha[at * kept + i];
+	}
+}
+
+static void slow_refit(struct slow *s, const struct matrix *m, uint64_t *const *planes, uint32_t row,
 	uint32_t kept)
 {
-	*s = (struct slow) {0};
 	for (uint32_t g = 0; g < m->groups; g++) {
-		double gram[9][9] = {0}, stored[BITS_PLANES_MAX], sum = 0;
+		double gram[9][9] = {0}, stored[BITS_PLANES_MAX];
 		size_t at = (size_t) row * m->groups + g;
 
 		for (uint32_t i = 0; i < m->planes; i++)
@@ -277,6 +292,20 @@ static void slow_row(struct slow *s, const struct matrix *m, uint64_t *const *pl
 				}
 		(void) lower_refit(gram, m->planes, kept, stored, m->offset, s->alpha[g], &s->offset[g]);
 		s->offset[g] += m->offset ? (double) m->offset[at] : 0;
+	}
+}
+
+static void slow_row(struct slow *s, const struct matrix *m, uint64_t *const *planes, uint32_t row,
+	uint32_t kept)
+{
+	*s = (struct slow) {0};
+	if (kept == m->planes || kept <= m->alpha_widths)
+		slow_stored(s, m, row, kept);
+	else
+		slow_refit(s, m, planes, row, kept);
+	for (uint32_t g = 0; g < m->groups; g++) {
+		double sum = 0;
+
 		for (uint32_t i = 0; i < kept; i++)
 			sum += fabs(s->alpha[g][i]);
 		s->most = fmax(s->most, sum + fabs(s->offset[g]));
@@ -397,6 +426,8 @@ static void test_numbers_of_a_model(void)
 	check_all_widths(&(struct test_network_options) {.seed = 1});
 	check_all_widths(&(struct test_network_options) {.seed = 2, .offsets = true, .channels = 24});
 	check_all_widths(&(struct test_network_options) {.seed = 3, .planes = 8, .plain = true});
+	check_all_widths(&(struct test_network_options) {.seed = 5, .alpha_widths = 3, .channels = 24});
+	check_all_widths(&(struct test_network_options) {.seed = 6, .planes = 8, .alpha_widths = 4, .offsets = true});
 	check_all_widths(&(struct test_network_options) {.seed = 4, .planes = 1, .channels = 20});
 }
 

@@ -116,6 +116,7 @@ static void no_stride(struct tiny *t) { t->ops[1].stride_h = 0; }
 static void few_bits(struct tiny *t) { t->ops[1].activation_bits = 2; }
 static void integers_out(struct tiny *t) { t->network.output = 0; }
 static void odd_groups(struct tiny *t) { t->matrix.group_columns = 65; }
+static void many_widths(struct tiny *t) { t->matrix.alpha_widths = PLANES; }
 static void depthwise(struct tiny *t) { t->matrix.depthwise = true; }
 
 static void level(struct tiny *t)
@@ -142,15 +143,17 @@ struct golden {
 };
 
 static const struct test_network_options drawn = {.planes = 3, .size = 4, .offsets = true};
+static const struct test_network_options own_scales = {.planes = 3, .size = 4, .alpha_widths = 2};
 
 /* clang-format off */
 static const struct golden cases[] = {
 	{"sum", NULL, NULL, NULL},
 	{"level", level, NULL, NULL},
 	{"drawn", NULL, NULL, NULL, &drawn},
+	{"own-scales", NULL, NULL, NULL, &own_scales},
 	{"magic", NULL, no_magic, "not a GGUF file"},
 	{"version", NULL, old_version, "GGUF version 2, not 3"},
-	{"keys", NULL, many_keys, "4294967371 keys are too many"},
+	{"keys", NULL, many_keys, "4294967372 keys are too many"},
 	{"header-short", NULL, short_header, "the file ends inside its header"},
 	{"plane-short", NULL, short_plane, "tensor 'planes.2' lies beyond the end of the file"},
 	{"architecture", NULL, other_kind, "key 'general.architecture': 'llamas.', not 'bitshed'"},
@@ -175,6 +178,7 @@ static const struct golden cases[] = {
 	{"activation-bits", few_bits, NULL, "op 1 (convolution): the input can exceed 2 bits"},
 	{"output-u8", integers_out, NULL, "key 'bitshed.output': value 0 is not f32"},
 	{"groups", odd_groups, NULL, "matrix 0: groups of 65 columns, not a multiple of 64"},
+	{"alpha-widths", many_widths, NULL, "matrix 0: scales of 2 widths below 2 planes"},
 	{"depthwise", depthwise, NULL, "op 1 (convolution): matrix 0 is depthwise"},
 	{"levels", level_order, NULL, "matrix 0: levels do not ascend"},
 };

@@ -144,6 +144,7 @@ static void make_matrices(struct network *n, const struct test_network_options *
 
 		m->group_columns = 128;
 		m->groups = (m->columns + 127) / 128;
+		m->alpha_widths = m->coding == CODING_SUM && !m->fixed ? o->alpha_widths : 0;
 		m->row_bits = bits_row_bits(m->columns, m->depthwise);
 	}
 }
@@ -160,6 +161,8 @@ static void draw_part(const struct matrix *m, size_t part, float *to, uint64_t *
 
 		if (offset == offsetof(struct matrix, alpha))
 			to[i] = draw(state, 0.4f, 0.6f) * range / (float) (1 << i % m->planes);
+		else if (offset == offsetof(struct matrix, alpha_at))
+			to[i] = draw(state, -0.1f, 0.6f) * range;
 		else if (offset == offsetof(struct matrix, level))
 			to[i] = range * (((float) (i % levels) + draw(state, 0, 1)) / (float) levels - 0.5f);
 		else if (offset == offsetof(struct matrix, gain_at))

@@ -18,10 +18,11 @@
  * @channels: of the inner layers (16)
  * @activation_bits: of the two inner convolutions (8); below 8 their inputs are clamped to fit
  * @offsets: sum coded matrices have offsets, so refits have them too
+ * @alpha_widths: widths with scales of their own (0); at most planes - 1
  * @plain: no per-width corrections and no sensitivities
  */
 struct test_network_options {
-	uint32_t seed, planes, size, channels, activation_bits;
+	uint32_t seed, planes, size, channels, activation_bits, alpha_widths;
 	bool offsets, plain;
 };
 
