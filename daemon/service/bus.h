@@ -50,10 +50,8 @@ int bus_read_options(sd_bus_message *m, const struct bus_option *table, size_t n
  */
 int bus_sender_uid(sd_bus_message *m, uid_t *ret, struct error *reterr);
 
-/** bus_append() - one {sv} entry of a basic @type; value as sd_bus_message_append() takes it */
+/** bus_append_u32() and so on - one {sv} entry of that type */
 int bus_append_u32(sd_bus_message *m, const char *key, uint32_t value);
 int bus_append_u64(sd_bus_message *m, const char *key, uint64_t value);
 int bus_append_double(sd_bus_message *m, const char *key, double value);
 int bus_append_text(sd_bus_message *m, const char *key, const char *value);
-
-#define _cleanup_message_ _cleanup_(sd_bus_message_unrefp)
