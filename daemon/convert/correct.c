@@ -223,7 +223,7 @@ static void apply(struct pass *p, struct layer *layer, uint32_t matrix, const do
 		if (have_deviation[i] > 1e-3 * deviation && deviation > 1e-9)
 			g = fmin(fmax(deviation / have_deviation[i], 1 / GAIN_MAX), GAIN_MAX);
 		b = mean - g * (have_mean[i] - m->bias[i]);
-		gain_at[i] = (float) g;
+		gain_at[i] = (float) (g * m->row_scale[i]);
 		bias_at[i] = (float) b;
 		p->b->bias[i] = (float) (g * (layer->bias[i] - m->bias[i] / scale) + b / scale);
 		p->b->gain[i] = (float) (g * layer->gain[i]);
@@ -285,24 +285,6 @@ static int correct_width(struct export *e, const struct calibration *c, struct b
 	return r;
 }
 
-static int allocate(struct export *e)
-{
-	for (uint32_t i = 0; i < e->n_matrices; i++) {
-		struct export_matrix *m = &e->matrices[i];
-		size_t n = (size_t) m->coded.planes * m->rows;
-
-		m->gain_at = malloc(n * sizeof *m->gain_at);
-		m->bias_at = malloc(n * sizeof *m->bias_at);
-		if (!m->gain_at || !m->bias_at)
-			return -ENOMEM;
-		for (size_t j = 0; j < n; j++) {
-			m->gain_at[j] = 1;
-			m->bias_at[j] = m->bias[j % m->rows];
-		}
-	}
-	return 0;
-}
-
 /* The engine runs files: the uncorrected network goes through one. */
 static int scratch_network(struct network **ret, struct export *e, const char *path,
 	struct error *reterr)
@@ -339,8 +321,6 @@ int correct_widths(struct export *e, const struct calibration *c, struct samples
 	_cleanup_(bench_done) struct bench b = {};
 	int r = scratch_network(&network, e, path, reterr);
 
-	if (r >= 0)
-		r = allocate(e);
 	if (r >= 0)
 		r = bench_init(&b, samples, c->samples, rows_max(e), threads, reterr);
 	for (uint32_t p = 1; r >= 0 && p <= network->planes_max; p++) {

@@ -206,6 +206,16 @@ uint32_t evaluate_accuracy(const struct outputs *o, const struct samples *sample
 	return known;
 }
 
+int evaluate_label_offset(uint32_t classes, const struct dataset *data)
+{
+	if (classes != 1001)
+		return 0;
+	for (uint32_t i = 0; i < dataset_count(data); i++)
+		if (dataset_label(data, i) >= 1000)
+			return 0;
+	return 1;
+}
+
 void evaluate_agreement(const struct outputs *o, const struct outputs *reference, double *ret_percent,
 	double *ret_snr)
 {

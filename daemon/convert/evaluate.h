@@ -43,6 +43,9 @@ int evaluate_reference(struct outputs *ret, const struct net *net, struct sample
 uint32_t evaluate_accuracy(const struct outputs *o, const struct samples *samples, int label_offset,
 	double *ret_top1, double *ret_top5);
 
+/** evaluate_label_offset() - networks of 1001 classes count the background as class 0 */
+int evaluate_label_offset(uint32_t classes, const struct dataset *data);
+
 /** evaluate_agreement() - percent of samples with the same first class, and the SNR of @o in dB */
 void evaluate_agreement(const struct outputs *o, const struct outputs *reference, double *ret_percent,
 	double *ret_snr);

@@ -68,13 +68,14 @@ struct export_op {
  * @op: index of the operation that uses it
  * @weight: [rows][columns], columns in engine order
  * @bias: [rows]
+ * @row_scale: [rows], what the coded weights of a row are multiplied with; 1 for most
  * @planes: [coded.planes], packed, plane 0 the most significant
  * @gain_at, @bias_at: [coded.planes][rows]; @sensitivity: [coded.planes]
  */
 struct export_matrix {
 	uint32_t net_node, op, rows, columns;
 	bool depthwise, fixed;
-	float *weight, *bias;
+	float *weight, *bias, *row_scale;
 	struct coded coded;
 	uint64_t *planes[BITS_PLANES_MAX];
 	float *gain_at, *bias_at, *sensitivity;
@@ -97,7 +98,7 @@ struct export_options {
 struct export {
 	const struct net *net;
 	struct export_options options;
-	bool pixels;
+	bool pixels, whole_grid;
 	struct shape input_shape;
 	struct preprocess preprocess;
 	struct place *places; /* [net->n_values] */

@@ -19,6 +19,7 @@ struct export *export_free(struct export *e)
 
 		free(m->weight);
 		free(m->bias);
+		free(m->row_scale);
 		free(m->gain_at);
 		free(m->bias_at);
 		free(m->sensitivity);

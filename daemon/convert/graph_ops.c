@@ -122,8 +122,11 @@ static int matrix_new(struct export *e, uint32_t node, uint32_t op, uint32_t col
 	*m = (struct export_matrix){.net_node = node, .op = op, .rows = n->outputs,
 		.columns = columns, .depthwise = depthwise, .weight = weight};
 	m->bias = calloc(m->rows, sizeof *m->bias);
-	if (!m->weight || !m->bias)
+	m->row_scale = calloc(m->rows, sizeof *m->row_scale);
+	if (!m->weight || !m->bias || !m->row_scale)
 		return -ENOMEM;
+	for (uint32_t i = 0; i < m->rows; i++)
+		m->row_scale[i] = 1;
 	if ((uint64_t) columns * 127 * 255 > INT32_MAX)
 		return error_set(reterr, -ENOTSUP, "%u inputs of one output are too many", columns);
 	if (n->bias)

@@ -16,29 +16,31 @@
 #define WEIGHT_MAX 127
 #define FREE_PLANES_MAX 5
 
-int integer_edge(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns)
+int integer_grid(struct coded *ret, float *row_scale, const float *weights, uint32_t rows,
+	uint32_t columns)
 {
 	struct coded c = {.coding = CODING_LEVEL, .rows = rows, .columns = columns,
-		.group_columns = columns, .groups = 1, .planes = 8};
+		.group_columns = columns, .groups = 1, .planes = 8, .shared_levels = true};
 
 	c.codes = malloc((size_t) rows * columns);
-	c.level = malloc((size_t) rows * 256 * sizeof *c.level);
+	c.level = malloc(256 * sizeof *c.level);
 	if (!c.codes || !c.level) {
 		coded_done(&c);
 		return -ENOMEM;
 	}
+	/* Level 0 is never used: -128 would move the grid of all others. */
+	for (int i = 0; i < 256; i++)
+		c.level[i] = (float) ((i ? i : 1) - 128) / WEIGHT_MAX;
 	for (uint32_t r = 0; r < rows; r++) {
 		const float *w = weights + (size_t) r * columns;
-		float most = 0, scale;
+		float most = 0;
 
 		for (uint32_t t = 0; t < columns; t++)
 			most = fmaxf(most, fabsf(w[t]));
-		scale = most > 0 ? most / WEIGHT_MAX : 1;
-		/* Level 0 is never used: -128 would move the grid of all others. */
-		for (int i = 0; i < 256; i++)
-			c.level[(size_t) r * 256 + (size_t) i] = (float) ((i ? i : 1) - 128) * scale;
+		row_scale[r] = most > 0 ? most : 1;
 		for (uint32_t t = 0; t < columns; t++)
-			c.codes[(size_t) r * columns + t] = (uint8_t) (rintf(w[t] / scale) + 128);
+			c.codes[(size_t) r * columns + t] =
+				(uint8_t) (rintf(w[t] / row_scale[r] * WEIGHT_MAX) + 128);
 	}
 	*ret = c;
 	return 0;

@@ -5,12 +5,14 @@
 #include "convert/quantize/quantizer.h"
 
 /**
- * integer_edge() - eight planes as plain int8: level coding, one scale per row
+ * integer_grid() - eight planes as plain int8: one table of levels -1..1 for the matrix
+ * @row_scale: [rows], what the decoded row is to be multiplied with
  *
- * For matrices whose planes are never shed: nothing smaller is nested in it, so the whole grid of -127..127
- * is used. Sum coding reaches only every second of these. Return: 0 or -ENOMEM
+ * For matrices whose planes are never shed, and for networks that need all eight bits: the whole grid of
+ * -127..127 is used, of which sum coding reaches only every second one. Return: 0 or -ENOMEM
  */
-int integer_edge(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns);
+int integer_grid(struct coded *ret, float *row_scale, const float *weights, uint32_t rows,
+	uint32_t columns);
 
 /**
  * integer_codes() - put the scales of all planes on the integer grid, choose the last planes again

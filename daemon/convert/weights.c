@@ -33,8 +33,8 @@ static int quantize_matrix(struct export *e, struct export_matrix *m, struct err
 		.per_tensor = x->per_tensor, .seed = x->seed};
 	int r;
 
-	if (m->fixed && x->edge_planes == 8) {
-		r = integer_edge(&m->coded, m->weight, m->rows, m->columns);
+	if (o.planes == 8 && (m->fixed || e->whole_grid)) {
+		r = integer_grid(&m->coded, m->row_scale, m->weight, m->rows, m->columns);
 		return r < 0 ? r : pack_planes(m);
 	}
 	o.planes = MIN_OF(MAX_OF(o.planes, x->quantizer->planes_min), x->quantizer->planes_max);
@@ -45,6 +45,31 @@ static int quantize_matrix(struct export *e, struct export_matrix *m, struct err
 	return pack_planes(m);
 }
 
+/* Without correction every width is what the planes say. */
+static int corrections_init(struct export_matrix *m)
+{
+	size_t n = (size_t) m->coded.planes * m->rows;
+
+	m->gain_at = malloc(n * sizeof *m->gain_at);
+	m->bias_at = malloc(n * sizeof *m->bias_at);
+	if (!m->gain_at || !m->bias_at)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		m->gain_at[i] = m->row_scale[i % m->rows];
+		m->bias_at[i] = m->bias[i % m->rows];
+	}
+	return 0;
+}
+
+/* Few columns, linear bottlenecks: networks with depthwise layers lose much by the eighth bit. */
+static bool needs_whole_grid(const struct export *e)
+{
+	for (uint32_t i = 0; i < e->n_matrices; i++)
+		if (e->matrices[i].depthwise)
+			return strcmp(e->options.quantizer->name, "bcq") == 0;
+	return false;
+}
+
 int export_weights(struct export *e, const struct progress *progress, struct error *reterr)
 {
 	uint64_t all = 0, done = 0;
@@ -52,8 +77,11 @@ int export_weights(struct export *e, const struct progress *progress, struct err
 
 	for (uint32_t i = 0; i < e->n_matrices; i++)
 		all += (uint64_t) e->matrices[i].rows * e->matrices[i].columns;
+	e->whole_grid = needs_whole_grid(e);
 	for (uint32_t i = 0; r >= 0 && i < e->n_matrices; i++) {
 		r = quantize_matrix(e, &e->matrices[i], reterr);
+		if (r >= 0)
+			r = corrections_init(&e->matrices[i]);
 		done += (uint64_t) e->matrices[i].rows * e->matrices[i].columns;
 		progress_step(progress, "quantizing", done, all);
 	}

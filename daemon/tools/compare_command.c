@@ -127,7 +127,7 @@ static int session_open(struct session *s, struct error *reterr)
 		r = evaluate_reference(&s->reference, s->net, &s->samples, a->limit, s->threads,
 			s->progress, reterr);
 	if (r >= 0)
-		s->label_offset = tool_label_offset(s->network, s->data);
+		s->label_offset = evaluate_label_offset(s->reference.classes, s->data);
 	return r;
 }
 

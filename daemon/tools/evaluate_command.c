@@ -120,7 +120,7 @@ static int evaluate_width(const struct arguments *a, struct network *n, struct s
 		r = evaluate_outputs(&out, model, samples, a->limit, threads, progress, reterr);
 	if (r < 0)
 		return error_prefix(reterr, r, "%g bits", bits);
-	(void) evaluate_accuracy(&out, samples, tool_label_offset(n, samples->data), &top1, &top5);
+	(void) evaluate_accuracy(&out, samples, evaluate_label_offset(out.classes, samples->data), &top1, &top5);
 	print_width(a, first, bits, &out, top1, top5);
 	return 0;
 }

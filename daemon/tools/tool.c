@@ -89,16 +89,6 @@ int tool_samples(struct samples *ret, struct dataset **ret_data, const struct ne
 	return r < 0 ? error_prefix(reterr, r, "%s", data) : r;
 }
 
-int tool_label_offset(const struct network *n, const struct dataset *data)
-{
-	if (shape_elements(n->values[n->output].shape) != 1001)
-		return 0;
-	for (uint32_t i = 0; i < dataset_count(data); i++)
-		if (dataset_label(data, i) >= 1000)
-			return 0;
-	return 1;
-}
-
 int tool_widths(const struct network *n, const char *text, float *ret, uint32_t max,
 	struct error *reterr)
 {

@@ -42,8 +42,6 @@ int tool_network(struct network **ret, const char *path, struct error *reterr);
 /** tool_samples() - open a data set for a network. @ret_data is owned by the caller */
 int tool_samples(struct samples *ret, struct dataset **ret_data, const struct network *n,
 	const char *data, const char *labels, struct error *reterr);
-/** tool_label_offset() - networks of 1001 classes count the background as class 0 */
-int tool_label_offset(const struct network *n, const struct dataset *data);
 /** tool_widths() - "4,3,2.5" within the network's widths; NULL: all whole ones. Return: how many or -EINVAL */
 int tool_widths(const struct network *n, const char *text, float *ret, uint32_t max,
 	struct error *reterr);
