@@ -16,21 +16,26 @@ static const struct verb {
 	{"models", cmd_models, 0, 0, "", "a table of the models"},
 	{"load", cmd_load, 2, 2, "NAME FILE", "load a model file and wait until it is ready"},
 	{"unload", cmd_unload, 1, 1, "NAME", "forget a model"},
-	{"infer", cmd_infer, 2, 2, "NAME FILE", "classify a P6 image or raw pixels or floats; - for standard input"},
-	{"bits", cmd_bits, 1, 2, "NAME [BITS|auto]", "show or set the width of a model, also in between: 2.5"},
-	{"profile", cmd_profile, 0, 1, "[PROFILE]", "show or set power-saver, balanced or performance"},
+	{"infer", cmd_infer, 2, 2, "NAME FILE",
+		"classify a P6 image or raw pixels or floats; - for standard input"},
+	{"bits", cmd_bits, 1, 2, "NAME [BITS|auto]",
+		"show or set the width of a model, also in between: 2.5"},
+	{"profile", cmd_profile, 0, 1, "[PROFILE]",
+		"show or set power-saver, balanced or performance"},
 	{"monitor", cmd_monitor, 0, 0, "", "print changes as they happen"},
 };
 #define N_VERBS (sizeof verbs / sizeof verbs[0])
 
 static void help(void)
 {
-	printf("Usage: bitshed [OPTION...] VERB [ARGUMENT...]\n\nNeural networks whose weights shed bits when power runs "
+	printf("Usage: bitshed [OPTION...] VERB [ARGUMENT...]\n\nNeural networks whose weights "
+	       "shed bits when power runs "
 	       "short.\n\n");
 	for (size_t i = 0; i < N_VERBS; i++)
 		printf("  %-8s%-18s%s\n", verbs[i].name, verbs[i].arguments, verbs[i].summary);
 	printf("\n"
-	       "      --bus=BUS         system, session or an address (default: $BITSHED_BUS, else system)\n"
+	       "      --bus=BUS         system, session or an address (default: $BITSHED_BUS, else "
+	       "system)\n"
 	       "      --json            for programs\n"
 	       "      --bits=BITS       load: the width to begin with\n"
 	       "      --no-wait         load: do not wait until it is ready\n"
@@ -43,32 +48,41 @@ static void help(void)
 	       "      --session         infer: through shared memory\n"
 	       "  -h, --help\n"
 	       "      --version\n\n"
-	       "Exit status: 0 done, 1 failed, 2 usage, 3 no daemon, 4 not allowed, 5 no such model,\n"
+	       "Exit status: 0 done, 1 failed, 2 usage, 3 no daemon, 4 not allowed, 5 no such "
+	       "model,\n"
 	       "6 refused: busy, late, limits or too few bits.\n");
 }
 
-enum { OPT_BUS = 256, OPT_JSON, OPT_BITS, OPT_NO_WAIT, OPT_MIN_BITS, OPT_DEADLINE, OPT_PRIORITY, OPT_INPUT, OPT_TOP,
-	OPT_REPEAT, OPT_SESSION, OPT_VERSION };
+enum {
+	OPT_BUS = 256,
+	OPT_JSON,
+	OPT_BITS,
+	OPT_NO_WAIT,
+	OPT_MIN_BITS,
+	OPT_DEADLINE,
+	OPT_PRIORITY,
+	OPT_INPUT,
+	OPT_TOP,
+	OPT_REPEAT,
+	OPT_SESSION,
+	OPT_VERSION
+};
 
-static const struct option options[] = {
-	{"bus", required_argument, NULL, OPT_BUS},
-	{"json", no_argument, NULL, OPT_JSON},
-	{"bits", required_argument, NULL, OPT_BITS},
+static const struct option options[] = {{"bus", required_argument, NULL, OPT_BUS},
+	{"json", no_argument, NULL, OPT_JSON}, {"bits", required_argument, NULL, OPT_BITS},
 	{"no-wait", no_argument, NULL, OPT_NO_WAIT},
 	{"min-bits", required_argument, NULL, OPT_MIN_BITS},
 	{"deadline", required_argument, NULL, OPT_DEADLINE},
 	{"priority", required_argument, NULL, OPT_PRIORITY},
-	{"input", required_argument, NULL, OPT_INPUT},
-	{"top", required_argument, NULL, OPT_TOP},
+	{"input", required_argument, NULL, OPT_INPUT}, {"top", required_argument, NULL, OPT_TOP},
 	{"repeat", required_argument, NULL, OPT_REPEAT},
-	{"session", no_argument, NULL, OPT_SESSION},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, OPT_VERSION},
-	{}};
+	{"session", no_argument, NULL, OPT_SESSION}, {"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, OPT_VERSION}, {}};
 
 static int usage(const char *expected, const char *given)
 {
-	(void) fprintf(stderr, "bitshed: expected %s: %s\nTry 'bitshed --help'.\n", expected, given);
+	(void) fprintf(
+		stderr, "bitshed: expected %s: %s\nTry 'bitshed --help'.\n", expected, given);
 	return EXIT_CODE_USAGE;
 }
 
@@ -133,10 +147,12 @@ static int take_option(struct command *c, int option, const char **bus)
 		c->repeat = (uint32_t) v;
 		return 0;
 	case OPT_INPUT:
-		c->input = strcmp(optarg, "pixels") == 0 ? BITSHED_INPUT_PIXELS :
-			   strcmp(optarg, "floats") == 0 ? BITSHED_INPUT_FLOATS :
-							   BITSHED_INPUT_DEFAULT;
-		return c->input == BITSHED_INPUT_DEFAULT ? 1 + usage("--input=pixels or floats", optarg) : 0;
+		c->input = strcmp(optarg, "pixels") == 0   ? BITSHED_INPUT_PIXELS
+			   : strcmp(optarg, "floats") == 0 ? BITSHED_INPUT_FLOATS
+							   : BITSHED_INPUT_DEFAULT;
+		return c->input == BITSHED_INPUT_DEFAULT
+			       ? 1 + usage("--input=pixels or floats", optarg)
+			       : 0;
 	case 'h':
 		help();
 		return 1;

@@ -17,7 +17,8 @@ enum exit_code {
 	EXIT_CODE_NO_DAEMON = 3,
 	EXIT_CODE_DENIED = 4,
 	EXIT_CODE_NO_SUCH_MODEL = 5,
-	EXIT_CODE_REFUSED = 6, /* busy, deadline, precision, limits: trying again or asking for less may help */
+	EXIT_CODE_REFUSED =
+		6, /* busy, deadline, precision, limits: trying again or asking for less may help */
 };
 
 /** struct command - what the command line said; the first of @arguments is the verb's */
@@ -54,7 +55,8 @@ const char *size_text(char to[16], uint64_t bytes);
 /** time_text() - "1.5 ms"; "-" for 0. Return: @to */
 const char *time_text(char to[16], uint64_t nsec);
 
-/** input_read() - an image or raw file for @model. Return: 0 or an exit code, the reason has been told */
+/** input_read() - an image or raw file for @model. Return: 0 or an exit code, the reason has been
+ * told */
 int input_read(const char *path, const struct bitshed_model *model, enum bitshed_input *input,
 	void **ret, size_t *ret_size);
 

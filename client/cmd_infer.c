@@ -31,7 +31,8 @@ static void print_class_json(const struct bitshed_model *m, const float *output,
 	(void) putchar('}');
 }
 
-static void print_top(struct command *c, const struct bitshed_model *m, const float *output, size_t n)
+static void print_top(
+	struct command *c, const struct bitshed_model *m, const float *output, size_t n)
 {
 	long taken[64];
 	size_t top = c->top < 64 ? c->top : 64;
@@ -49,15 +50,16 @@ static void print_top(struct command *c, const struct bitshed_model *m, const fl
 	}
 }
 
-static void print_result(struct command *c, const struct bitshed_model *m, const float *output, size_t n,
-	const struct bitshed_result *r)
+static void print_result(struct command *c, const struct bitshed_model *m, const float *output,
+	size_t n, const struct bitshed_result *r)
 {
 	char run[16], queued[16];
 
 	if (!c->json) {
 		print_top(c, m, output, n);
-		printf("%.3g bits on %s by %s, computed in %s after waiting %s\n", r->bits, r->device, r->rule,
-			time_text(run, r->run_nsec), time_text(queued, r->queue_nsec));
+		printf("%.3g bits on %s by %s, computed in %s after waiting %s\n", r->bits,
+			r->device, r->rule, time_text(run, r->run_nsec),
+			time_text(queued, r->queue_nsec));
 		return;
 	}
 	printf("{\"model\":");
@@ -66,14 +68,14 @@ static void print_result(struct command *c, const struct bitshed_model *m, const
 	json_string(r->device);
 	printf(",\"rule\":");
 	json_string(r->rule);
-	printf(",\"queue_nsec\":%llu,\"run_nsec\":%llu,\"top\":[", (unsigned long long) r->queue_nsec,
-		(unsigned long long) r->run_nsec);
+	printf(",\"queue_nsec\":%llu,\"run_nsec\":%llu,\"top\":[",
+		(unsigned long long) r->queue_nsec, (unsigned long long) r->run_nsec);
 	print_top(c, m, output, n);
 	printf("]}\n");
 }
 
-static int infer_bus(struct command *c, const struct bitshed_model *m, const struct bitshed_options *o,
-	const void *input, size_t size, struct bitshed_error *e)
+static int infer_bus(struct command *c, const struct bitshed_model *m,
+	const struct bitshed_options *o, const void *input, size_t size, struct bitshed_error *e)
 {
 	int r = 0;
 
@@ -89,8 +91,8 @@ static int infer_bus(struct command *c, const struct bitshed_model *m, const str
 	return r;
 }
 
-static int infer_session(struct command *c, const struct bitshed_model *m, const struct bitshed_options *o,
-	const void *input, size_t size, struct bitshed_error *e)
+static int infer_session(struct command *c, const struct bitshed_model *m,
+	const struct bitshed_options *o, const void *input, size_t size, struct bitshed_error *e)
 {
 	struct bitshed_session *s = NULL;
 	struct bitshed_result result;
@@ -108,7 +110,8 @@ static int infer_session(struct command *c, const struct bitshed_model *m, const
 	for (uint32_t i = 0; r >= 0 && i < c->repeat; i++) {
 		r = bitshed_session_infer(s, 0, o, &result, e);
 		if (r >= 0)
-			print_result(c, m, bitshed_session_output(s, 0), bitshed_session_output_count(s), &result);
+			print_result(c, m, bitshed_session_output(s, 0),
+				bitshed_session_output_count(s), &result);
 	}
 	(void) bitshed_session_close(s);
 	return r;
@@ -120,8 +123,10 @@ int cmd_infer(struct command *c)
 	struct bitshed_error e = {};
 	struct bitshed_model *m = NULL;
 	_cleanup_(cmd_freep) void *input = NULL;
-	struct bitshed_options o = {
-		.min_bits = c->min_bits, .deadline_ms = c->deadline_ms, .priority = c->priority, .input = c->input};
+	struct bitshed_options o = {.min_bits = c->min_bits,
+		.deadline_ms = c->deadline_ms,
+		.priority = c->priority,
+		.input = c->input};
 	size_t size;
 	int r = bitshed_get_model(c->bus, &m, name, &e);
 

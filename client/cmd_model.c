@@ -20,8 +20,10 @@ static int report(struct command *c, const char *name)
 		json_string(m->name);
 		printf(",\"state\":");
 		json_string(m->state);
-		printf(",\"bits\":%.9g,\"bits_by_hand\":%.9g,\"bits_max\":%.9g,\"resident_bytes\":%llu,\"rule\":", m->bits,
-			m->bits_by_hand, m->bits_max, (unsigned long long) m->resident_bytes);
+		printf(",\"bits\":%.9g,\"bits_by_hand\":%.9g,\"bits_max\":%.9g,\"resident_bytes\":%"
+		       "llu,\"rule\":",
+			m->bits, m->bits_by_hand, m->bits_max,
+			(unsigned long long) m->resident_bytes);
 		json_string(m->rule);
 		printf("}\n");
 	} else if (strcmp(m->state, "ready") == 0) {
@@ -68,7 +70,8 @@ int cmd_bits(struct command *c)
 	if (strcmp(c->arguments[1], "auto") != 0) {
 		bits = strtod(c->arguments[1], &end);
 		if (end == c->arguments[1] || *end || !(bits >= 1 && bits <= 8)) {
-			(void) fprintf(stderr, "bitshed: expected 1 to 8, also in between, or 'auto': %s\n",
+			(void) fprintf(stderr,
+				"bitshed: expected 1 to 8, also in between, or 'auto': %s\n",
 				c->arguments[1]);
 			return EXIT_CODE_USAGE;
 		}
@@ -86,8 +89,8 @@ int cmd_profile(struct command *c)
 	if (c->n_arguments > 0)
 		r = bitshed_set_profile(c->bus, c->arguments[0], &e);
 	if (r == -EINVAL)
-		(void) snprintf(e.text, sizeof e.text, "expected power-saver, balanced or performance: %.64s",
-			c->arguments[0]);
+		(void) snprintf(e.text, sizeof e.text,
+			"expected power-saver, balanced or performance: %.64s", c->arguments[0]);
 	if (r >= 0)
 		r = bitshed_get_profile(c->bus, &profile, &e);
 	if (r < 0)

@@ -93,13 +93,17 @@ int complain(struct command *c, int r, const struct bitshed_error *e, const char
 		return EXIT_CODE_NO_SUCH_MODEL;
 	}
 	if (code == EXIT_CODE_NO_DAEMON)
-		(void) fprintf(stderr, "Try 'systemctl start bitshed', or name its bus with --bus=ADDRESS|session.\n");
+		(void) fprintf(stderr, "Try 'systemctl start bitshed', or name its bus with "
+				       "--bus=ADDRESS|session.\n");
 	else if (code == EXIT_CODE_DENIED)
-		(void) fprintf(stderr, "Only administrators and the one who loaded a model may change it; using models takes "
+		(void) fprintf(stderr, "Only administrators and the one who loaded a model may "
+				       "change it; using models takes "
 				       "the group 'bitshed'.\n");
 	else if (strcmp(e->name, "org.bitshed.Error.Exists") == 0)
-		(void) fprintf(stderr, "Use another name, or 'bitshed unload' the old one first.\n");
+		(void) fprintf(
+			stderr, "Use another name, or 'bitshed unload' the old one first.\n");
 	else if (strcmp(e->name, "org.bitshed.Error.PrecisionUnavailable") == 0)
-		(void) fprintf(stderr, "'bitshed models' shows the widths, 'bitshed bits' sets one.\n");
+		(void) fprintf(
+			stderr, "'bitshed models' shows the widths, 'bitshed bits' sets one.\n");
 	return code;
 }

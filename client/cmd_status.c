@@ -21,15 +21,16 @@ static void print_table(struct bitshed_model *const *models, int n)
 	for (int i = 0; i < n; i++)
 		if ((int) strlen(models[i]->name) > width)
 			width = (int) strlen(models[i]->name);
-	printf("%-*s  %-8s %5s %5s %10s %10s %10s %8s  %s\n", width, "MODEL", "STATE", "BITS", "OF", "RESIDENT",
-		"LATENCY", "REQUESTS", "FAILED", "WHY");
+	printf("%-*s  %-8s %5s %5s %10s %10s %10s %8s  %s\n", width, "MODEL", "STATE", "BITS", "OF",
+		"RESIDENT", "LATENCY", "REQUESTS", "FAILED", "WHY");
 	for (int i = 0; i < n; i++) {
 		const struct bitshed_model *m = models[i];
 		char bits[16], most[16], size[16], latency[16];
 
-		printf("%-*s  %-8s %5s %5s %10s %10s %10" PRIu64 " %8" PRIu64 "  %s\n", width, m->name, m->state,
-			bits_text(bits, m->bits), bits_text(most, m->bits_max), size_text(size, m->resident_bytes),
-			time_text(latency, m->latency_nsec), m->requests, m->failures,
+		printf("%-*s  %-8s %5s %5s %10s %10s %10" PRIu64 " %8" PRIu64 "  %s\n", width,
+			m->name, m->state, bits_text(bits, m->bits), bits_text(most, m->bits_max),
+			size_text(size, m->resident_bytes), time_text(latency, m->latency_nsec),
+			m->requests, m->failures,
 			strcmp(m->state, "failed") == 0 ? m->state_reason : m->rule_text);
 	}
 }
@@ -42,23 +43,26 @@ static void print_model_json(const struct bitshed_model *m)
 	json_string(m->state);
 	printf(",\"state_reason\":");
 	json_string(m->state_reason);
-	printf(",\"progress\":%.9g,\"bits\":%.9g,\"bits_by_hand\":%.9g,\"bits_max\":%.9g", m->progress, m->bits,
-		m->bits_by_hand, m->bits_max);
+	printf(",\"progress\":%.9g,\"bits\":%.9g,\"bits_by_hand\":%.9g,\"bits_max\":%.9g",
+		m->progress, m->bits, m->bits_by_hand, m->bits_max);
 	printf(",\"rule\":");
 	json_string(m->rule);
 	printf(",\"rule_text\":");
 	json_string(m->rule_text);
 	printf(",\"method\":");
 	json_string(m->method);
-	printf(",\"resident_bytes\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"run_nsec\":%" PRIu64
-	       ",\"latency_nsec\":%" PRIu64, m->resident_bytes, m->requests, m->failures, m->run_nsec, m->latency_nsec);
+	printf(",\"resident_bytes\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"failures\":%" PRIu64
+	       ",\"run_nsec\":%" PRIu64 ",\"latency_nsec\":%" PRIu64,
+		m->resident_bytes, m->requests, m->failures, m->run_nsec, m->latency_nsec);
 	printf(",\"input_type\":");
 	json_string(m->input_type);
-	printf(",\"input_shape\":[%u,%u,%u],\"output_shape\":[%u,%u,%u],\"accuracy\":[", m->input_shape[0],
-		m->input_shape[1], m->input_shape[2], m->output_shape[0], m->output_shape[1], m->output_shape[2]);
+	printf(",\"input_shape\":[%u,%u,%u],\"output_shape\":[%u,%u,%u],\"accuracy\":[",
+		m->input_shape[0], m->input_shape[1], m->input_shape[2], m->output_shape[0],
+		m->output_shape[1], m->output_shape[2]);
 	for (size_t i = 0; i < m->n_accuracy; i++)
-		printf("%s{\"bits\":%.9g,\"top1\":%.9g,\"top5\":%.9g,\"images\":%u}", i ? "," : "", m->accuracy[i].bits,
-			m->accuracy[i].top1_percent, m->accuracy[i].top5_percent, m->accuracy[i].images);
+		printf("%s{\"bits\":%.9g,\"top1\":%.9g,\"top5\":%.9g,\"images\":%u}", i ? "," : "",
+			m->accuracy[i].bits, m->accuracy[i].top1_percent,
+			m->accuracy[i].top5_percent, m->accuracy[i].images);
 	printf("]}");
 }
 
@@ -93,27 +97,29 @@ int cmd_models(struct command *c)
 	return 0;
 }
 
-static void print_status(const struct bitshed_daemon *d, struct bitshed_model *const *models, int n_models,
-	struct bitshed_device *const *devices, int n_devices)
+static void print_status(const struct bitshed_daemon *d, struct bitshed_model *const *models,
+	int n_models, struct bitshed_device *const *devices, int n_devices)
 {
 	uint64_t resident = 0;
 	char size[16];
 
 	for (int i = 0; i < n_models; i++)
 		resident += models[i]->resident_bytes;
-	printf("bitshedd  %s\nprofile   %s\nsessions  %u\nresident  %s of planes in %d model%s\n", d->version, d->profile,
-		d->n_sessions, size_text(size, resident), n_models, n_models == 1 ? "" : "s");
+	printf("bitshedd  %s\nprofile   %s\nsessions  %u\nresident  %s of planes in %d model%s\n",
+		d->version, d->profile, d->n_sessions, size_text(size, resident), n_models,
+		n_models == 1 ? "" : "s");
 	for (int i = 0; i < n_devices; i++)
-		printf("device    %s, %u thread%s, %u waiting\n", devices[i]->name, devices[i]->threads,
-			devices[i]->threads == 1 ? "" : "s", devices[i]->queue_length);
+		printf("device    %s, %u thread%s, %u waiting\n", devices[i]->name,
+			devices[i]->threads, devices[i]->threads == 1 ? "" : "s",
+			devices[i]->queue_length);
 	if (n_models > 0) {
 		(void) putchar('\n');
 		print_table(models, n_models);
 	}
 }
 
-static void print_status_json(const struct bitshed_daemon *d, struct bitshed_model *const *models, int n_models,
-	struct bitshed_device *const *devices, int n_devices)
+static void print_status_json(const struct bitshed_daemon *d, struct bitshed_model *const *models,
+	int n_models, struct bitshed_device *const *devices, int n_devices)
 {
 	printf("{\"version\":");
 	json_string(d->version);
@@ -125,7 +131,8 @@ static void print_status_json(const struct bitshed_daemon *d, struct bitshed_mod
 		json_string(devices[i]->name);
 		printf(",\"kind\":");
 		json_string(devices[i]->kind);
-		printf(",\"threads\":%u,\"queue_length\":%u}", devices[i]->threads, devices[i]->queue_length);
+		printf(",\"threads\":%u,\"queue_length\":%u}", devices[i]->threads,
+			devices[i]->queue_length);
 	}
 	printf("],\"models\":");
 	print_models_json(models, n_models);
@@ -145,7 +152,8 @@ int cmd_status(struct command *c)
 	if (r >= 0)
 		r = n_devices = bitshed_list_devices(c->bus, &devices, &e);
 	if (r >= 0)
-		(c->json ? print_status_json : print_status)(d, models, n_models, devices, n_devices);
+		(c->json ? print_status_json : print_status)(
+			d, models, n_models, devices, n_devices);
 	bitshed_daemon_free(d);
 	bitshed_models_free(models);
 	bitshed_devices_free(devices);
@@ -169,8 +177,9 @@ static void print_event(const struct bitshed_event *e, void *userdata)
 
 	(void) clock_gettime(CLOCK_REALTIME, &now);
 	if (c->json) {
-		printf("{\"time\":%lld.%03ld,\"event\":\"%s\",\"kind\":\"%s\",\"name\":", (long long) now.tv_sec,
-			now.tv_nsec / 1000000, event_names[e->type], e->kind);
+		printf("{\"time\":%lld.%03ld,\"event\":\"%s\",\"kind\":\"%s\",\"name\":",
+			(long long) now.tv_sec, now.tv_nsec / 1000000, event_names[e->type],
+			e->kind);
 		json_string(e->name);
 		if (e->property) {
 			printf(",\"property\":");
@@ -182,7 +191,8 @@ static void print_event(const struct bitshed_event *e, void *userdata)
 	} else {
 		(void) localtime_r(&now.tv_sec, &local);
 		(void) strftime(clock, sizeof clock, "%H:%M:%S", &local);
-		printf("%s.%03ld %s%s%s", clock, now.tv_nsec / 1000000, e->kind, e->name[0] ? " " : "", e->name);
+		printf("%s.%03ld %s%s%s", clock, now.tv_nsec / 1000000, e->kind,
+			e->name[0] ? " " : "", e->name);
 		if (e->property)
 			printf(" %s: %s\n", e->property, e->value);
 		else

@@ -53,9 +53,10 @@ int bitshed_open(struct bitshed **ret, const char *address, struct bitshed_error
 	if (r < 0) {
 		free(b);
 		if (r == -EINVAL)
-			return fail(reterr, -EINVAL, "'%.100s' is no bus: system, session or a D-Bus address", address);
-		return fail(reterr, r == -ENOMEM ? r : -ECONNREFUSED, "no bus at '%.100s': %s", address,
-			strerrordesc_np(-r));
+			return fail(reterr, -EINVAL,
+				"'%.100s' is no bus: system, session or a D-Bus address", address);
+		return fail(reterr, r == -ENOMEM ? r : -ECONNREFUSED, "no bus at '%.100s': %s",
+			address, strerrordesc_np(-r));
 	}
 	(void) sd_bus_set_allow_interactive_authorization(b->bus, true);
 	*ret = b;
@@ -73,10 +74,11 @@ struct bitshed *bitshed_close(struct bitshed *b)
 	return NULL;
 }
 
-int manager_call(struct bitshed *b, sd_bus_message **ret, const char *member, struct bitshed_error *e)
+int manager_call(
+	struct bitshed *b, sd_bus_message **ret, const char *member, struct bitshed_error *e)
 {
-	int r = sd_bus_message_new_method_call(b->bus, ret, BITSHED_BUS_NAME, BITSHED_PATH,
-		BITSHED_MANAGER_INTERFACE, member);
+	int r = sd_bus_message_new_method_call(
+		b->bus, ret, BITSHED_BUS_NAME, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, member);
 
 	return r < 0 ? fail_bus(e, r, NULL) : 0;
 }
@@ -117,8 +119,8 @@ int path_split(const char *path, const char **ret_kind, char **ret_name)
 	return *ret_name ? 0 : -ENOMEM;
 }
 
-int bitshed_load_fd(struct bitshed *b, const char *name, int fd, double bits,
-	struct bitshed_error *reterr)
+int bitshed_load_fd(
+	struct bitshed *b, const char *name, int fd, double bits, struct bitshed_error *reterr)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	int r = manager_call(b, &m, "LoadModel", reterr);
@@ -158,10 +160,11 @@ static uint64_t now_msec(void)
 }
 
 /*
- * Asked for, with growing pauses, instead of waiting for a signal: the caller may have callbacks that must
- * not run inside of this call.
+ * Asked for, with growing pauses, instead of waiting for a signal: the caller may have callbacks
+ * that must not run inside of this call.
  */
-int bitshed_wait_ready(struct bitshed *b, const char *name, int timeout_ms, struct bitshed_error *reterr)
+int bitshed_wait_ready(
+	struct bitshed *b, const char *name, int timeout_ms, struct bitshed_error *reterr)
 {
 	uint64_t start = now_msec(), pause_ms = 1;
 
@@ -181,7 +184,7 @@ int bitshed_wait_ready(struct bitshed *b, const char *name, int timeout_ms, stru
 			return r;
 		if (timeout_ms >= 0 && now_msec() - start >= (uint64_t) timeout_ms)
 			return fail(reterr, -ETIMEDOUT, "model '%s' is still loading", name);
-		pause = (struct timespec) {0, (long) pause_ms * 1000000};
+		pause = (struct timespec){0, (long) pause_ms * 1000000};
 		(void) nanosleep(&pause, NULL);
 		if (pause_ms < 50)
 			pause_ms *= 2;
@@ -201,7 +204,8 @@ int bitshed_unload(struct bitshed *b, const char *name, struct bitshed_error *re
 	return call(b, m, CALL_USEC, NULL, reterr);
 }
 
-int bitshed_set_bits(struct bitshed *b, const char *model, double bits, struct bitshed_error *reterr)
+int bitshed_set_bits(
+	struct bitshed *b, const char *model, double bits, struct bitshed_error *reterr)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	int r = manager_call(b, &m, "SetBits", reterr);
@@ -226,8 +230,8 @@ int bitshed_get_profile(struct bitshed *b, char **ret, struct bitshed_error *ret
 int bitshed_set_profile(struct bitshed *b, const char *profile, struct bitshed_error *reterr)
 {
 	_cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
-	int r = sd_bus_set_property(b->bus, BITSHED_BUS_NAME, BITSHED_PATH, BITSHED_MANAGER_INTERFACE,
-		"Profile", &error, "s", profile);
+	int r = sd_bus_set_property(b->bus, BITSHED_BUS_NAME, BITSHED_PATH,
+		BITSHED_MANAGER_INTERFACE, "Profile", &error, "s", profile);
 
 	return r < 0 ? fail_bus(reterr, r, &error) : 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Errors of three origins, told to the caller in one form: of the daemon on the bus (a name), of the daemon
- * on a session's socket (a number), of this library or the bus (an errno or a standard name).
+ * Errors of three origins, told to the caller in one form: of the daemon on the bus (a name), of
+ * the daemon on a session's socket (a number), of this library or the bus (an errno or a standard
+ * name).
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -81,7 +82,8 @@ int fail_status(struct bitshed_error *e, uint16_t status)
 	for (size_t i = 0; i < ARRAY_SIZE(errors); i++)
 		if (errors[i].code == status)
 			return fill(e, -errors[i].number, errors[i].name, words(status));
-	return fill(e, -EPROTO, "org.bitshed.Error.Failed", "the daemon sent a status that this library does not know");
+	return fill(e, -EPROTO, "org.bitshed.Error.Failed",
+		"the daemon sent a status that this library does not know");
 }
 
 static const struct {
@@ -112,7 +114,8 @@ int fail_bus(struct bitshed_error *e, int r, const sd_bus_error *from)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(errors); i++)
 		if (strcmp(from->name, errors[i].name) == 0)
-			return fill(e, -errors[i].number, from->name, from->message ?: errors[i].text);
+			return fill(
+				e, -errors[i].number, from->name, from->message ?: errors[i].text);
 	for (size_t i = 0; i < ARRAY_SIZE(standard); i++)
 		if (strcmp(from->name, standard[i].name) == 0)
 			return fill(e, -standard[i].number, from->name,

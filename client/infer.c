@@ -40,7 +40,8 @@ static int read_entry(sd_bus_message *m, const char *key, struct bitshed_result 
 	r = sd_bus_message_read(m, "v", "s", &text);
 	if (r < 0)
 		return r;
-	(void) snprintf(key[0] == 'd' ? result->device : result->rule, sizeof result->rule, "%s", text);
+	(void) snprintf(
+		key[0] == 'd' ? result->device : result->rule, sizeof result->rule, "%s", text);
 	return r;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the daemon tells about itself, its models and its devices: properties laid into structures by
- * tables. A property that this library does not know is skipped, one that is missing stays 0 or empty.
+ * What the daemon tells about itself, its models and its devices: properties laid into structures
+ * by tables. A property that this library does not know is skipped, one that is missing stays 0 or
+ * empty.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -80,8 +81,8 @@ static int read_accuracy(sd_bus_message *m, struct bitshed_accuracy **to)
 	size_t n = 0;
 	int r = sd_bus_message_enter_container(m, 'a', "(dddu)");
 
-	while (r >= 0 &&
-		(r = sd_bus_message_read(m, "(dddu)", &a.bits, &a.top1_percent, &a.top5_percent, &a.images)) > 0) {
+	while (r >= 0 && (r = sd_bus_message_read(m, "(dddu)", &a.bits, &a.top1_percent,
+				  &a.top5_percent, &a.images)) > 0) {
 		struct bitshed_accuracy *more = reallocarray(*to, n + 1, sizeof a);
 
 		if (!more)
@@ -182,7 +183,8 @@ static int fill_strings(const struct property *table, void *object)
 
 		if (strcmp(table->type, "s") == 0 && !*to && !(*to = strdup("")))
 			return -ENOMEM;
-		if (strcmp(table->type, "as") == 0 && !*to && !(*(void **) to = calloc(1, sizeof(char *))))
+		if (strcmp(table->type, "as") == 0 && !*to &&
+			!(*(void **) to = calloc(1, sizeof(char *))))
 			return -ENOMEM;
 	}
 	return 0;
@@ -252,8 +254,8 @@ static int get_all(struct bitshed *b, const char *path, const char *interface, s
 	struct bitshed_error *e)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-	int r = sd_bus_message_new_method_call(b->bus, &m, BITSHED_BUS_NAME, path,
-		"org.freedesktop.DBus.Properties", "GetAll");
+	int r = sd_bus_message_new_method_call(
+		b->bus, &m, BITSHED_BUS_NAME, path, "org.freedesktop.DBus.Properties", "GetAll");
 
 	if (r >= 0)
 		r = sd_bus_message_append(m, "s", interface);
@@ -296,7 +298,8 @@ int bitshed_get_model(struct bitshed *b, struct bitshed_model **ret, const char 
 	if (r < 0)
 		return fail_bus(reterr, r, NULL);
 	r = get_all(b, path, BITSHED_MODEL_INTERFACE, &reply, &e);
-	if (strcmp(e.name, SD_BUS_ERROR_UNKNOWN_OBJECT) == 0 || strcmp(e.name, SD_BUS_ERROR_UNKNOWN_METHOD) == 0 ||
+	if (strcmp(e.name, SD_BUS_ERROR_UNKNOWN_OBJECT) == 0 ||
+		strcmp(e.name, SD_BUS_ERROR_UNKNOWN_METHOD) == 0 ||
 		strcmp(e.name, SD_BUS_ERROR_UNKNOWN_INTERFACE) == 0)
 		return fail(reterr, -ENOENT, "no model is named '%.64s'", name);
 	if (r < 0) {
@@ -351,7 +354,7 @@ static int read_interfaces(sd_bus_message *m, struct listing *l)
 		r = sd_bus_message_read(m, "s", &interface);
 		if (r >= 0)
 			r = strcmp(interface, l->interface) == 0 ? add_object(m, l)
-								  : sd_bus_message_skip(m, "a{sv}");
+								 : sd_bus_message_skip(m, "a{sv}");
 		if (r >= 0)
 			r = sd_bus_message_exit_container(m);
 	}
@@ -417,9 +420,11 @@ static int list(struct bitshed *b, struct listing *l, struct bitshed_error *e)
 	return (int) l->n;
 }
 
-int bitshed_list_models(struct bitshed *b, struct bitshed_model ***ret, struct bitshed_error *reterr)
+int bitshed_list_models(
+	struct bitshed *b, struct bitshed_model ***ret, struct bitshed_error *reterr)
 {
-	struct listing l = {BITSHED_MODEL_INTERFACE, model_properties, sizeof(struct bitshed_model)};
+	struct listing l = {
+		BITSHED_MODEL_INTERFACE, model_properties, sizeof(struct bitshed_model)};
 	int r = list(b, &l, reterr);
 
 	if (r >= 0)
@@ -427,9 +432,11 @@ int bitshed_list_models(struct bitshed *b, struct bitshed_model ***ret, struct b
 	return r;
 }
 
-int bitshed_list_devices(struct bitshed *b, struct bitshed_device ***ret, struct bitshed_error *reterr)
+int bitshed_list_devices(
+	struct bitshed *b, struct bitshed_device ***ret, struct bitshed_error *reterr)
 {
-	struct listing l = {BITSHED_DEVICE_INTERFACE, device_properties, sizeof(struct bitshed_device)};
+	struct listing l = {
+		BITSHED_DEVICE_INTERFACE, device_properties, sizeof(struct bitshed_device)};
 	int r = list(b, &l, reterr);
 
 	if (r >= 0)
@@ -459,8 +466,8 @@ int device_names(struct bitshed *b, char ***ret)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	char **names = NULL;
-	int r = sd_bus_get_property(b->bus, BITSHED_BUS_NAME, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, "Devices",
-		NULL, &m, "ao");
+	int r = sd_bus_get_property(b->bus, BITSHED_BUS_NAME, BITSHED_PATH,
+		BITSHED_MANAGER_INTERFACE, "Devices", NULL, &m, "ao");
 
 	if (r < 0)
 		return r;

@@ -34,7 +34,8 @@ static inline void client_closep(int *fd)
 		(void) close(*fd);
 }
 
-/** fail() - words of our own for an errno; the name is the one that the daemon would use. Return: @r */
+/** fail() - words of our own for an errno; the name is the one that the daemon would use. Return:
+ * @r */
 int fail(struct bitshed_error *e, int r, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -45,17 +46,20 @@ int fail_status(struct bitshed_error *e, uint16_t status);
 int fail_bus(struct bitshed_error *e, int r, const sd_bus_error *from);
 
 /** manager_call() - a new call to the manager, to be filled and given to call() */
-int manager_call(struct bitshed *b, sd_bus_message **ret, const char *member, struct bitshed_error *e);
+int manager_call(
+	struct bitshed *b, sd_bus_message **ret, const char *member, struct bitshed_error *e);
 
 /** call() - send and wait; @ret_reply may be NULL */
 int call(struct bitshed *b, sd_bus_message *m, uint64_t usec, sd_bus_message **ret_reply,
 	struct bitshed_error *e);
 
-/** path_split() - "/org/bitshed/model/NAME" to "model" and a decoded NAME for free(); the root is "daemon", "" */
+/** path_split() - "/org/bitshed/model/NAME" to "model" and a decoded NAME for free(); the root is
+ * "daemon", "" */
 int path_split(const char *path, const char **ret_kind, char **ret_name);
 
 /** model_path() - for free(). Return: 0 or -ENOMEM */
 int model_path(char **ret, const char *name);
 
-/** device_names() - in the order of the numbers in replies; ends with NULL, every string and it for free() */
+/** device_names() - in the order of the numbers in replies; ends with NULL, every string and it for
+ * free() */
 int device_names(struct bitshed *b, char ***ret);

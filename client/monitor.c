@@ -8,8 +8,8 @@
 
 #include "internal.h"
 
-static void emit(struct bitshed *b, enum bitshed_event_type type, const char *path, const char *property,
-	const char *value)
+static void emit(struct bitshed *b, enum bitshed_event_type type, const char *path,
+	const char *property, const char *value)
 {
 	_cleanup_(client_freep) char *name = NULL;
 	struct bitshed_event event = {.type = type, .property = property, .value = value};
@@ -87,11 +87,13 @@ static int on_objects(sd_bus_message *m, void *userdata, sd_bus_error *error)
 		if (r <= 0)
 			break;
 		ours |= strncmp(interface, "org.bitshed.", 12) == 0;
-		if (added && ((r = sd_bus_message_skip(m, "a{sv}")) < 0 || (r = sd_bus_message_exit_container(m)) < 0))
+		if (added && ((r = sd_bus_message_skip(m, "a{sv}")) < 0 ||
+				     (r = sd_bus_message_exit_container(m)) < 0))
 			break;
 	}
 	if (ours)
-		emit(userdata, added ? BITSHED_EVENT_ADDED : BITSHED_EVENT_REMOVED, path, NULL, NULL);
+		emit(userdata, added ? BITSHED_EVENT_ADDED : BITSHED_EVENT_REMOVED, path, NULL,
+			NULL);
 	return 0;
 }
 
@@ -114,13 +116,18 @@ static const struct {
 	sd_bus_message_handler_t handler;
 } rules[] = {
 	{"type='signal',sender='" BITSHED_BUS_NAME "',interface='org.freedesktop.DBus.Properties',"
-	 "member='PropertiesChanged',path_namespace='" BITSHED_PATH "'", on_properties},
-	{"type='signal',sender='" BITSHED_BUS_NAME "',interface='org.freedesktop.DBus.ObjectManager'", on_objects},
-	{"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0='" BITSHED_BUS_NAME "'",
-	 on_owner},
+	 "member='PropertiesChanged',path_namespace='" BITSHED_PATH "'",
+		on_properties},
+	{"type='signal',sender='" BITSHED_BUS_NAME
+	 "',interface='org.freedesktop.DBus.ObjectManager'",
+		on_objects},
+	{"type='signal',sender='org.freedesktop.DBus',member='NameOwnerChanged',arg0="
+	 "'" BITSHED_BUS_NAME "'",
+		on_owner},
 };
 
-int bitshed_monitor(struct bitshed *b, bitshed_event_fn fn, void *userdata, struct bitshed_error *reterr)
+int bitshed_monitor(
+	struct bitshed *b, bitshed_event_fn fn, void *userdata, struct bitshed_error *reterr)
 {
 	_Static_assert(ARRAY_SIZE(rules) == ARRAY_SIZE(b->matches), "one slot per rule");
 	b->on_event = fn;
@@ -131,7 +138,8 @@ int bitshed_monitor(struct bitshed *b, bitshed_event_fn fn, void *userdata, stru
 		if (!fn)
 			b->matches[i] = sd_bus_slot_unref(b->matches[i]);
 		else if (!b->matches[i])
-			r = sd_bus_add_match(b->bus, &b->matches[i], rules[i].rule, rules[i].handler, b);
+			r = sd_bus_add_match(
+				b->bus, &b->matches[i], rules[i].rule, rules[i].handler, b);
 		if (r < 0)
 			return fail_bus(reterr, r, NULL);
 	}

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A session: slots in a memfd that the daemon has made and sealed, and one record per request on a socket.
+ * A session: slots in a memfd that the daemon has made and sealed, and one record per request on a
+ * socket.
  *
- *              submit                reply read
- *   MINE ────────────────▶ AWAY ───────────────────▶ MINE       bitshed_session_wait() returns it
- *     ▲                      │ reply of another slot, read while session_infer() waits for its own
- *     └──────── KEPT ◀───────┘                                   bitshed_session_wait() returns it later
+ *            submit               reply read
+ *   MINE ──────────────▶ AWAY ──────────────────▶ MINE    session_wait() returns it
+ *     ▲                    │ read while session_infer() waits for another slot's
+ *     └─────── KEPT ◀──────┘                              session_wait() returns it later
  *
- * The daemon's word is checked once, when the session is opened: afterwards every offset is our own.
+ * The daemon's word is checked once, when the session is opened: afterwards every offset is our
+ * own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -89,18 +91,20 @@ static bool area_ok(const struct layout *l, uint64_t offset, uint64_t bytes)
 {
 	uint64_t end;
 
-	return offset % sizeof(float) == 0 && !__builtin_add_overflow(offset, bytes, &end) && end <= l->stride;
+	return offset % sizeof(float) == 0 && !__builtin_add_overflow(offset, bytes, &end) &&
+	       end <= l->stride;
 }
 
 static bool layout_ok(const struct layout *l)
 {
 	uint64_t all;
 
-	return l->slots > 0 && l->slots <= SLOTS_MAX && l->stride > 0 && l->stride % sizeof(float) == 0 &&
-		area_ok(l, l->input, l->pixels_bytes) && area_ok(l, l->input, l->floats_bytes) &&
-		area_ok(l, l->output, l->output_bytes) && l->output_bytes % sizeof(float) == 0 &&
-		!__builtin_mul_overflow(l->stride, l->slots, &all) && all <= l->memory_bytes &&
-		l->memory_bytes <= SIZE_MAX;
+	return l->slots > 0 && l->slots <= SLOTS_MAX && l->stride > 0 &&
+	       l->stride % sizeof(float) == 0 && area_ok(l, l->input, l->pixels_bytes) &&
+	       area_ok(l, l->input, l->floats_bytes) && area_ok(l, l->output, l->output_bytes) &&
+	       l->output_bytes % sizeof(float) == 0 &&
+	       !__builtin_mul_overflow(l->stride, l->slots, &all) && all <= l->memory_bytes &&
+	       l->memory_bytes <= SIZE_MAX;
 }
 
 /* Memory that could shrink would kill us with a signal at the next store. */
@@ -173,8 +177,8 @@ static void learn_names(struct bitshed_session *s, struct bitshed *b, const char
 	_cleanup_(client_freep) char *path = NULL;
 
 	if (model_path(&path, model) >= 0)
-		(void) sd_bus_get_property_strv(b->bus, BITSHED_BUS_NAME, path, BITSHED_MODEL_INTERFACE,
-			"Rules", NULL, &s->rules);
+		(void) sd_bus_get_property_strv(b->bus, BITSHED_BUS_NAME, path,
+			BITSHED_MODEL_INTERFACE, "Rules", NULL, &s->rules);
 	(void) device_names(b, &s->devices);
 }
 
@@ -248,7 +252,8 @@ const float *bitshed_session_output(const struct bitshed_session *s, uint32_t sl
 {
 	if (slot >= s->layout.slots)
 		return NULL;
-	return (const float *) (const void *) (s->memory + slot * s->layout.stride + s->layout.output);
+	return (const float *) (const void *) (s->memory + slot * s->layout.stride +
+					       s->layout.output);
 }
 
 static enum bitshed_input effective_input(const struct bitshed_session *s, enum bitshed_input input)
@@ -260,8 +265,9 @@ static enum bitshed_input effective_input(const struct bitshed_session *s, enum 
 
 size_t bitshed_session_input_bytes(const struct bitshed_session *s, enum bitshed_input input)
 {
-	return (size_t) (effective_input(s, input) == BITSHED_INPUT_PIXELS ? s->layout.pixels_bytes
-									    : s->layout.floats_bytes);
+	return (size_t) (effective_input(s, input) == BITSHED_INPUT_PIXELS
+				 ? s->layout.pixels_bytes
+				 : s->layout.floats_bytes);
 }
 
 size_t bitshed_session_output_count(const struct bitshed_session *s)
@@ -276,11 +282,12 @@ int bitshed_session_fd(const struct bitshed_session *s)
 
 static int fail_ended(struct bitshed_error *e)
 {
-	return fail(e, -ECONNRESET, "the session has ended: the daemon stopped, or the model was unloaded");
+	return fail(e, -ECONNRESET,
+		"the session has ended: the daemon stopped, or the model was unloaded");
 }
 
-int bitshed_session_submit(struct bitshed_session *s, uint32_t slot, const struct bitshed_options *options,
-	uint64_t cookie, struct bitshed_error *reterr)
+int bitshed_session_submit(struct bitshed_session *s, uint32_t slot,
+	const struct bitshed_options *options, uint64_t cookie, struct bitshed_error *reterr)
 {
 	static const struct bitshed_options defaults;
 	const struct bitshed_options *o = options ?: &defaults;
@@ -300,7 +307,8 @@ int bitshed_session_submit(struct bitshed_session *s, uint32_t slot, const struc
 		return fail(reterr, -EBUSY, "slot %u is on its way", slot);
 	if (send(s->socket, &request, sizeof request, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		if (errno == EAGAIN || errno == ENOBUFS)
-			return fail(reterr, -EAGAIN, "the session's socket is full, wait for a reply first");
+			return fail(reterr, -EAGAIN,
+				"the session's socket is full, wait for a reply first");
 		return fail_ended(reterr);
 	}
 	s->slots[slot].state = SLOT_AWAY;
@@ -349,7 +357,7 @@ static int tell(const struct bitshed_session *s, const struct bitshed_reply *rep
 	struct bitshed_result *ret, struct bitshed_error *e)
 {
 	if (ret) {
-		*ret = (struct bitshed_result) {
+		*ret = (struct bitshed_result){
 			.slot = reply->slot,
 			.cookie = reply->cookie,
 			.bits = (double) reply->bits,
@@ -376,14 +384,14 @@ static bool take_kept(struct bitshed_session *s, struct bitshed_reply *ret)
 	return false;
 }
 
-int bitshed_session_wait(struct bitshed_session *s, int timeout_ms, struct bitshed_result *ret_result,
-	struct bitshed_error *reterr)
+int bitshed_session_wait(struct bitshed_session *s, int timeout_ms,
+	struct bitshed_result *ret_result, struct bitshed_error *reterr)
 {
 	struct bitshed_reply reply;
 	int r;
 
 	if (ret_result)
-		*ret_result = (struct bitshed_result) {.slot = BITSHED_NO_SLOT};
+		*ret_result = (struct bitshed_result){.slot = BITSHED_NO_SLOT};
 	if (take_kept(s, &reply))
 		return tell(s, &reply, ret_result, reterr);
 	if (s->n_away == 0)
@@ -394,8 +402,8 @@ int bitshed_session_wait(struct bitshed_session *s, int timeout_ms, struct bitsh
 	return tell(s, &reply, ret_result, reterr);
 }
 
-static int wait_for(struct bitshed_session *s, uint32_t slot, int timeout_ms, struct bitshed_reply *ret,
-	struct bitshed_error *e)
+static int wait_for(struct bitshed_session *s, uint32_t slot, int timeout_ms,
+	struct bitshed_reply *ret, struct bitshed_error *e)
 {
 	for (;;) {
 		int r = receive(s, ret, timeout_ms, e);
@@ -403,7 +411,8 @@ static int wait_for(struct bitshed_session *s, uint32_t slot, int timeout_ms, st
 		if (r < 0)
 			return r;
 		if (r == 0)
-			return fail(e, -ETIMEDOUT, "bitshedd did not answer; the slot is still its own");
+			return fail(e, -ETIMEDOUT,
+				"bitshedd did not answer; the slot is still its own");
 		if (ret->slot == slot)
 			return 0;
 		s->slots[ret->slot].state = SLOT_KEPT;
@@ -412,8 +421,9 @@ static int wait_for(struct bitshed_session *s, uint32_t slot, int timeout_ms, st
 	}
 }
 
-int bitshed_session_infer(struct bitshed_session *s, uint32_t slot, const struct bitshed_options *options,
-	struct bitshed_result *ret_result, struct bitshed_error *reterr)
+int bitshed_session_infer(struct bitshed_session *s, uint32_t slot,
+	const struct bitshed_options *options, struct bitshed_result *ret_result,
+	struct bitshed_error *reterr)
 {
 	struct bitshed_reply reply;
 	int timeout_ms = -1, r = bitshed_session_submit(s, slot, options, 0, reterr);

@@ -39,8 +39,8 @@ static int take_answer(struct run *run, struct bitshed_error *e)
 
 	if (r < 0)
 		return r;
-	run->answers[result.cookie] =
-		(long) largest(bitshed_session_output(run->session, result.slot), run->output_count);
+	run->answers[result.cookie] = (long) largest(
+		bitshed_session_output(run->session, result.slot), run->output_count);
 	run->answered++;
 	return (int) result.slot;
 }
@@ -69,7 +69,8 @@ static int pump(struct run *run, struct bitshed_error *e)
 				return r;
 			slot = (uint32_t) r;
 		}
-		if (fread(bitshed_session_input(run->session, slot), 1, run->input_bytes, stdin) != run->input_bytes)
+		if (fread(bitshed_session_input(run->session, slot), 1, run->input_bytes, stdin) !=
+			run->input_bytes)
 			break;
 		r = submit(run, slot, e);
 		if (r < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Values of the configuration. Sizes and times carry their unit in the file: a bare "64" would be guessed
- * at by the reader of the file and by the daemon, and the two guesses need not agree.
+ * Values of the configuration. Sizes and times carry their unit in the file: a bare "64" would be
+ * guessed at by the reader of the file and by the daemon, and the two guesses need not agree.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -72,7 +72,7 @@ static int read_quantity(uint64_t *ret, const char *s, const struct unit *units)
 		return -EINVAL;
 	for (; *s >= '0' && *s <= '9'; s++)
 		wrapped |= __builtin_mul_overflow(v, UINT64_C(10), &v) ||
-			__builtin_add_overflow(v, (uint64_t) (*s - '0'), &v);
+			   __builtin_add_overflow(v, (uint64_t) (*s - '0'), &v);
 	while (*s == ' ')
 		s++;
 	for (; units->name; units++)
@@ -117,8 +117,8 @@ static void store(struct config *c, const struct config_key *key, uint64_t v)
 		*(uint32_t *) to = (uint32_t) v;
 }
 
-static int value_bits(struct config *c, const struct config_key *key, const char *text,
-	struct error *reterr)
+static int value_bits(
+	struct config *c, const struct config_key *key, const char *text, struct error *reterr)
 {
 	const char *end = "";
 	double v = 0;
@@ -133,8 +133,8 @@ static int value_bits(struct config *c, const struct config_key *key, const char
 	return 0;
 }
 
-int config_value(struct config *c, const struct config_key *key, const char *text,
-	struct error *reterr)
+int config_value(
+	struct config *c, const struct config_key *key, const char *text, struct error *reterr)
 {
 	uint64_t v = 0;
 

@@ -2,7 +2,8 @@
 /*
  * One YAML text laid over a configuration, by libyaml's events.
  *
- * Two levels: sections, and below each its keys (config_keys[]), or the names of models with their files.
+ * Two levels: sections, and below each its keys (config_keys[]), or the names of models with their
+ * files.
  */
 #include <assert.h>
 #include <errno.h>
@@ -19,9 +20,9 @@
 struct reader {
 	struct yaml_reader yaml;
 	struct config *config;
-	uint32_t seen[KEYS_MAX];                   /* line of each key, 0: not yet */
-	uint32_t seen_section[KEYS_MAX];           /* by the section's first key */
-	char *models[CONFIG_MODELS_MAX];           /* names in this text; owned */
+	uint32_t seen[KEYS_MAX];	 /* line of each key, 0: not yet */
+	uint32_t seen_section[KEYS_MAX]; /* by the section's first key */
+	char *models[CONFIG_MODELS_MAX]; /* names in this text; owned */
 	size_t n_models;
 };
 
@@ -40,7 +41,8 @@ static const char *list_names(char *ret, size_t size, const char *section)
 	for (size_t i = 0; i < n_config_keys && used < size; i++) {
 		const char *name = section ? config_keys[i].name : config_keys[i].section;
 
-		if (section ? strcmp(config_keys[i].section, section) != 0 : strcmp(last, name) == 0)
+		if (section ? strcmp(config_keys[i].section, section) != 0
+			    : strcmp(last, name) == 0)
 			continue;
 		last = name;
 		used += (size_t) snprintf(ret + used, size - used, "%s%s", used ? ", " : "", name);
@@ -57,15 +59,16 @@ static int complain_unknown(const struct reader *r, const char *section)
 	if (!yaml_scalar(&r->yaml))
 		return yaml_complain(&r->yaml, r->yaml.event.start_mark, "expected a name of: %s",
 			list_names(names, sizeof names, section));
-	return yaml_complain(&r->yaml, r->yaml.event.start_mark, "unknown key '%s', expected one of: %s",
-		yaml_quote(quoted, yaml_scalar(&r->yaml)), list_names(names, sizeof names, section));
+	return yaml_complain(&r->yaml, r->yaml.event.start_mark,
+		"unknown key '%s', expected one of: %s", yaml_quote(quoted, yaml_scalar(&r->yaml)),
+		list_names(names, sizeof names, section));
 }
 
 static int mark_seen(const struct reader *r, uint32_t *seen, const char *name)
 {
 	if (*seen)
-		return yaml_complain(&r->yaml, r->yaml.event.start_mark, "'%s' is here twice, first in line %u",
-			name, *seen);
+		return yaml_complain(&r->yaml, r->yaml.event.start_mark,
+			"'%s' is here twice, first in line %u", name, *seen);
 	*seen = (uint32_t) r->yaml.event.start_mark.line + 1;
 	return 0;
 }
@@ -96,7 +99,8 @@ static int read_key(struct reader *r, const char *section)
 
 static bool is_model_name(const char *s)
 {
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	static const char allowed[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 	size_t n = strlen(s);
 
 	return n >= 1 && n <= 63 && strspn(s, allowed) == n && s[0] != '.' && s[0] != '-';
@@ -106,10 +110,11 @@ static int remember_model(struct reader *r, const char *name)
 {
 	for (size_t i = 0; i < r->n_models; i++)
 		if (strcmp(r->models[i], name) == 0)
-			return yaml_complain(&r->yaml, r->yaml.event.start_mark, "model '%s' is here twice", name);
+			return yaml_complain(&r->yaml, r->yaml.event.start_mark,
+				"model '%s' is here twice", name);
 	if (r->n_models == CONFIG_MODELS_MAX)
-		return yaml_complain(&r->yaml, r->yaml.event.start_mark, "expected at most %d models",
-			CONFIG_MODELS_MAX);
+		return yaml_complain(&r->yaml, r->yaml.event.start_mark,
+			"expected at most %d models", CONFIG_MODELS_MAX);
 	r->models[r->n_models] = strdup(name);
 	return r->models[r->n_models++] ? 0 : -ENOMEM;
 }
@@ -122,7 +127,8 @@ static int read_model(struct reader *r, const char *section)
 	(void) section;
 	if (!name || !is_model_name(name))
 		return yaml_complain(&r->yaml, r->yaml.event.start_mark,
-			"expected a model's name: 1 to 63 letters, digits, '.', '_' or '-', not beginning with '.' or '-'");
+			"expected a model's name: 1 to 63 letters, digits, '.', '_' or '-', not "
+			"beginning with '.' or '-'");
 	q = remember_model(r, name);
 	if (q < 0)
 		return q;
@@ -131,27 +137,29 @@ static int read_model(struct reader *r, const char *section)
 		return q;
 	path = yaml_scalar(&r->yaml);
 	if (!path || (path[0] != '/' && strcmp(path, "none") != 0))
-		return yaml_complain(&r->yaml, r->yaml.event.start_mark, "expected an absolute path, or 'none'");
+		return yaml_complain(
+			&r->yaml, r->yaml.event.start_mark, "expected an absolute path, or 'none'");
 	q = config_set_model(r->config, r->models[r->n_models - 1], path);
 	if (q == -E2BIG)
-		return yaml_complain(&r->yaml, r->yaml.event.start_mark, "expected at most %d models",
-			CONFIG_MODELS_MAX);
+		return yaml_complain(&r->yaml, r->yaml.event.start_mark,
+			"expected at most %d models", CONFIG_MODELS_MAX);
 	return q;
 }
 
 /* A map whose entries @read takes; the event is its start, or a null for an empty one. */
-static int read_map(struct reader *r, const char *section,
-	int (*read)(struct reader *r, const char *section))
+static int read_map(
+	struct reader *r, const char *section, int (*read)(struct reader *r, const char *section))
 {
 	int q;
 
 	if (yaml_is_null(&r->yaml))
 		return 0;
 	if (r->yaml.event.type != YAML_MAPPING_START_EVENT && section)
-		return yaml_complain(&r->yaml, r->yaml.event.start_mark, "expected 'name: value' lines below '%s'",
-			section);
+		return yaml_complain(&r->yaml, r->yaml.event.start_mark,
+			"expected 'name: value' lines below '%s'", section);
 	if (r->yaml.event.type != YAML_MAPPING_START_EVENT)
-		return yaml_complain(&r->yaml, r->yaml.event.start_mark, "expected 'section:' lines at the left margin");
+		return yaml_complain(&r->yaml, r->yaml.event.start_mark,
+			"expected 'section:' lines at the left margin");
 	for (;;) {
 		q = yaml_next_node(&r->yaml);
 		if (q < 0)
@@ -195,8 +203,8 @@ static int read_top(struct yaml_reader *r)
 	return read_map(reader_of(r), NULL, read_section);
 }
 
-int config_read_text(struct config *c, const char *name, const char *text, size_t size,
-	struct error *reterr)
+int config_read_text(
+	struct config *c, const char *name, const char *text, size_t size, struct error *reterr)
 {
 	struct reader r = {
 		.yaml = {.name = name, .text = text, .size = size, .reterr = reterr},

@@ -47,10 +47,11 @@ static int append_layout(sd_bus_message *m, const char *how)
 
 	if (is(how, "empty-layout"))
 		return sd_bus_message_append(m, "a{sv}", 0);
-	return sd_bus_message_append(m, "a{sv}", 9, "slots", "u", slots, "slot-stride", "t", stride, "input-offset",
-		"t", input, "output-offset", "t", output, "pixels-bytes", "t", UINT64_C(12), "floats-bytes", "t",
-		UINT64_C(48), "output-bytes", "t", is(how, "odd-output") ? UINT64_C(9) : UINT64_C(8), "memory-bytes",
-		"t", (uint64_t) SLOTS * STRIDE, "something-new", "s", "skip me");
+	return sd_bus_message_append(m, "a{sv}", 9, "slots", "u", slots, "slot-stride", "t", stride,
+		"input-offset", "t", input, "output-offset", "t", output, "pixels-bytes", "t",
+		UINT64_C(12), "floats-bytes", "t", UINT64_C(48), "output-bytes", "t",
+		is(how, "odd-output") ? UINT64_C(9) : UINT64_C(8), "memory-bytes", "t",
+		(uint64_t) SLOTS * STRIDE, "something-new", "s", "skip me");
 }
 
 static int method_open(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -62,7 +63,8 @@ static int method_open(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	if (sd_bus_message_read(m, "s", &how) < 0)
 		return -EINVAL;
 	memory = make_memory(how);
-	if (socketpair(AF_UNIX, (is(how, "stream") ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC, 0, pair) < 0)
+	if (socketpair(AF_UNIX, (is(how, "stream") ? SOCK_STREAM : SOCK_SEQPACKET) | SOCK_CLOEXEC,
+		    0, pair) < 0)
 		abort();
 	r = sd_bus_message_new_method_return(m, &reply);
 	if (r >= 0)
@@ -96,10 +98,13 @@ static int method_infer(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	}
 	r = sd_bus_message_new_method_return(m, &reply);
 	if (r >= 0)
-		r = sd_bus_message_append_array(reply, 'y', output, is(how, "odd-output") ? 7 : is(how, "no-output") ? 0 : 8);
+		r = sd_bus_message_append_array(reply, 'y', output,
+			is(how, "odd-output")  ? 7
+			: is(how, "no-output") ? 0
+					       : 8);
 	if (r >= 0)
-		r = sd_bus_message_append(reply, "a{sv}", 4, "bits", "d", 2.5, "device", "s", "fake", "new", "as", 0,
-			"run-nsec", "t", UINT64_C(77));
+		r = sd_bus_message_append(reply, "a{sv}", 4, "bits", "d", 2.5, "device", "s",
+			"fake", "new", "as", 0, "run-nsec", "t", UINT64_C(77));
 	if (r >= 0)
 		r = sd_bus_send(NULL, reply, NULL);
 	(void) sd_bus_message_unref(reply);
@@ -149,7 +154,8 @@ static void run(int up)
 {
 	sd_bus *bus = test_bus_open();
 
-	if (sd_bus_add_object_vtable(bus, NULL, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, vtable, NULL) < 0 ||
+	if (sd_bus_add_object_vtable(
+		    bus, NULL, BITSHED_PATH, BITSHED_MANAGER_INTERFACE, vtable, NULL) < 0 ||
 		sd_bus_request_name(bus, BITSHED_BUS_NAME, 0) < 0 || write(up, "", 1) != 1)
 		_exit(1);
 	for (;;) {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A daemon that lies, in a child process on the private bus: what libbitshed must survive when the other
- * side is broken. The name of the model says how.
+ * A daemon that lies, in a child process on the private bus: what libbitshed must survive when the
+ * other side is broken. The name of the model says how.
  *
- * OpenSession: "good", or what is wrong: "unsealed", "small", "stream", "no-slots", "stride-too-small",
- * "output-outside", "offset-wraps", "odd-output", "empty-layout".
- * Infer: the last part of an error's name ("Busy"), "odd-output", "no-output", or anything else: two floats.
- * A session's records: the low byte of the cookie is the status of the reply; the next says what else to do.
+ * OpenSession: "good", or what is wrong: "unsealed", "small", "stream", "no-slots",
+ * "stride-too-small", "output-outside", "offset-wraps", "odd-output", "empty-layout". Infer: the
+ * last part of an error's name ("Busy"), "odd-output", "no-output", or anything else: two floats.
+ * A session's records: the low byte of the cookie is the status of the reply; the next says what
+ * else to do.
  */
 #pragma once
 

@@ -93,7 +93,8 @@ int live_run(const char *command, char *output, size_t size)
 	size_t n;
 	int status;
 
-	must(snprintf(line, sizeof line, "{ %s; } 2>&1", command) < (int) sizeof line, "command line");
+	must(snprintf(line, sizeof line, "{ %s; } 2>&1", command) < (int) sizeof line,
+		"command line");
 	f = popen(line, "re");
 	must(f != NULL, command);
 	n = fread(output, 1, size - 1, f);

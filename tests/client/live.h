@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A real daemon on the private bus, and files for its clients in a folder that goes with the program. */
+/* A real daemon on the private bus, and files for its clients in a folder that goes with the
+ * program. */
 #pragma once
 
 #include <stdint.h>
@@ -10,7 +11,8 @@
 #define LIVE_SIZE 8
 #define LIVE_PIXELS (LIVE_SIZE * LIVE_SIZE * 3)
 
-/** struct live - @network: a model file of 4 planes; @image: P6; @raw: the same pixels; @garbage: no model */
+/** struct live - @network: a model file of 4 planes; @image: P6; @raw: the same pixels; @garbage:
+ * no model */
 struct live {
 	pid_t daemon;
 	char folder[64], network[96], image[96], raw[96], garbage[96];
@@ -24,5 +26,6 @@ void live_stop(struct live *l);
 /** live_load() - the network as @name, ready, through a connection of its own */
 void live_load(struct live *l, const char *name);
 
-/** live_run() - a command line with BITSHED_BUS set, standard output and error in @output. Return: exit code */
+/** live_run() - a command line with BITSHED_BUS set, standard output and error in @output. Return:
+ * exit code */
 int live_run(const char *command, char *output, size_t size);

@@ -104,9 +104,12 @@ static void test_infer_refused(void)
 	size_t n;
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-		CU_ASSERT_EQUAL(bitshed_infer(b, "net-1.b", live.pixels, rows[i].size, &rows[i].options, &output, &n, NULL,
-			&e), rows[i].number);
-	CU_ASSERT_EQUAL(bitshed_infer(b, "nobody", live.pixels, LIVE_PIXELS, NULL, &output, &n, NULL, &e), -ENOENT);
+		CU_ASSERT_EQUAL(bitshed_infer(b, "net-1.b", live.pixels, rows[i].size,
+					&rows[i].options, &output, &n, NULL, &e),
+			rows[i].number);
+	CU_ASSERT_EQUAL(
+		bitshed_infer(b, "nobody", live.pixels, LIVE_PIXELS, NULL, &output, &n, NULL, &e),
+		-ENOENT);
 }
 
 /* The two ways to ask give the same bits at every width. */
@@ -117,7 +120,8 @@ static void test_session_equals_bus(void)
 
 	CU_ASSERT_EQUAL_FATAL(bitshed_session_open(&s, b, "net-1.b", 3, &e), 0);
 	CU_ASSERT_EQUAL(bitshed_session_input_bytes(s, BITSHED_INPUT_DEFAULT), LIVE_PIXELS);
-	CU_ASSERT_EQUAL(bitshed_session_input_bytes(s, BITSHED_INPUT_FLOATS), LIVE_PIXELS * sizeof(float));
+	CU_ASSERT_EQUAL(
+		bitshed_session_input_bytes(s, BITSHED_INPUT_FLOATS), LIVE_PIXELS * sizeof(float));
 	memcpy(bitshed_session_input(s, 1), live.pixels, LIVE_PIXELS);
 	for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
 		struct bitshed_result on_bus, in_session;
@@ -125,8 +129,9 @@ static void test_session_equals_bus(void)
 		size_t n;
 
 		CU_ASSERT_EQUAL(bitshed_set_bits(b, "net-1.b", widths[i], &e), 0);
-		CU_ASSERT_EQUAL_FATAL(
-			bitshed_infer(b, "net-1.b", live.pixels, LIVE_PIXELS, NULL, &output, &n, &on_bus, &e), 0);
+		CU_ASSERT_EQUAL_FATAL(bitshed_infer(b, "net-1.b", live.pixels, LIVE_PIXELS, NULL,
+					      &output, &n, &on_bus, &e),
+			0);
 		CU_ASSERT_EQUAL_FATAL(bitshed_session_infer(s, 1, NULL, &in_session, &e), 0);
 		CU_ASSERT_EQUAL(n, bitshed_session_output_count(s));
 		CU_ASSERT_EQUAL(memcmp(output, bitshed_session_output(s, 1), n * sizeof(float)), 0);
@@ -136,8 +141,12 @@ static void test_session_equals_bus(void)
 		CU_ASSERT_TRUE(on_bus.bits <= widths[i] + 1e-6 && on_bus.bits > widths[i] - 1);
 		free(output);
 	}
-	CU_ASSERT_EQUAL(bitshed_session_infer(s, 1, &(struct bitshed_options) {.min_bits = 5}, NULL, &e), -ERANGE);
-	CU_ASSERT_EQUAL(bitshed_session_infer(s, 1, &(struct bitshed_options) {.priority = 101}, NULL, &e), -EINVAL);
+	CU_ASSERT_EQUAL(
+		bitshed_session_infer(s, 1, &(struct bitshed_options){.min_bits = 5}, NULL, &e),
+		-ERANGE);
+	CU_ASSERT_EQUAL(
+		bitshed_session_infer(s, 1, &(struct bitshed_options){.priority = 101}, NULL, &e),
+		-EINVAL);
 	(void) bitshed_session_close(s);
 	CU_ASSERT_EQUAL(bitshed_set_bits(b, "net-1.b", 9, &e), -ERANGE);
 	CU_ASSERT_EQUAL(bitshed_set_bits(b, "nobody", 2, &e), -ENOENT);
@@ -198,7 +207,8 @@ static void on_event(const struct bitshed_event *event, void *userdata)
 	seen->started += event->type == BITSHED_EVENT_STARTED;
 	if (event->type != BITSHED_EVENT_CHANGED)
 		return;
-	seen->profile += strcmp(event->kind, "daemon") == 0 && strcmp(event->property, "Profile") == 0;
+	seen->profile +=
+		strcmp(event->kind, "daemon") == 0 && strcmp(event->property, "Profile") == 0;
 	if (strcmp(event->kind, "model") == 0 && strcmp(event->property, "Bits") == 0 &&
 		strcmp(event->name, "x.y") == 0) {
 		seen->bits++;
@@ -316,7 +326,9 @@ static void test_daemon_restarts(void)
 	CU_ASSERT_EQUAL(bitshed_session_infer(s, 0, NULL, NULL, &e), -ECONNRESET);
 	(void) bitshed_session_close(s);
 	live_load(&live, "net-1.b");
-	CU_ASSERT_EQUAL(bitshed_infer(b, "net-1.b", live.pixels, LIVE_PIXELS, NULL, &output, &n, NULL, &e), 0);
+	CU_ASSERT_EQUAL(
+		bitshed_infer(b, "net-1.b", live.pixels, LIVE_PIXELS, NULL, &output, &n, NULL, &e),
+		0);
 	free(output);
 }
 
@@ -338,6 +350,7 @@ static void test_stop(void)
 	live_stop(&live);
 }
 
-TEST_MAIN("client", TEST(start), TEST(daemon_and_devices), TEST(load), TEST(load_refused), TEST(infer_refused),
-	TEST(session_equals_bus), TEST(two_clients), TEST(profile), TEST(monitor), TEST(not_authorized),
-	TEST(daemon_restarts), TEST(unload_ends_sessions), TEST(stop))
+TEST_MAIN("client", TEST(start), TEST(daemon_and_devices), TEST(load), TEST(load_refused),
+	TEST(infer_refused), TEST(session_equals_bus), TEST(two_clients), TEST(profile),
+	TEST(monitor), TEST(not_authorized), TEST(daemon_restarts), TEST(unload_ends_sessions),
+	TEST(stop))

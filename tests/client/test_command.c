@@ -21,8 +21,11 @@ static int bitshed(const char *arguments)
 	size_t n = (size_t) snprintf(line, sizeof line, "%s ", TEST_BITSHED);
 
 	for (const char *p = arguments; *p; p++) {
-		const char *file = p[0] != '%' ? NULL : p[1] == 'N' ? live.network : p[1] == 'I' ? live.image :
-			p[1] == 'R' ? live.raw : live.garbage;
+		const char *file = p[0] != '%'	 ? NULL
+				   : p[1] == 'N' ? live.network
+				   : p[1] == 'I' ? live.image
+				   : p[1] == 'R' ? live.raw
+						 : live.garbage;
 
 		n += (size_t) (file ? snprintf(line + n, sizeof line - n, "%s", file)
 				    : snprintf(line + n, sizeof line - n, "%c", *p));
@@ -136,11 +139,18 @@ static void test_infer_refused(void)
 	CU_ASSERT_TRUE(says("'bitshed bits' sets one"));
 	CU_ASSERT_EQUAL(bitshed("infer ent %I"), 5);
 	CU_ASSERT_TRUE(says("There are: net"));
-	CU_ASSERT_EQUAL(live_run("printf 'P6 4 4 255\\n' | " TEST_BITSHED " infer net -", out, sizeof out), 1);
+	CU_ASSERT_EQUAL(
+		live_run("printf 'P6 4 4 255\\n' | " TEST_BITSHED " infer net -", out, sizeof out),
+		1);
 	CU_ASSERT_TRUE(says("4 x 4 in colour, the model takes 8 x 8"));
-	CU_ASSERT_EQUAL(live_run("printf 'P6 8 8 255\\nabc' | " TEST_BITSHED " infer net -", out, sizeof out), 1);
+	CU_ASSERT_EQUAL(live_run("printf 'P6 8 8 255\\nabc' | " TEST_BITSHED " infer net -", out,
+				sizeof out),
+		1);
 	CU_ASSERT_TRUE(says("cut short"));
-	CU_ASSERT_EQUAL(live_run("printf 'P6 8 99999999999999 255\\n' | " TEST_BITSHED " infer net -", out, sizeof out), 1);
+	CU_ASSERT_EQUAL(
+		live_run("printf 'P6 8 99999999999999 255\\n' | " TEST_BITSHED " infer net -", out,
+			sizeof out),
+		1);
 	CU_ASSERT_TRUE(says("expected a P6 image"));
 }
 
@@ -163,9 +173,13 @@ static void test_bits_and_profile(void)
 
 static void test_monitor(void)
 {
-	CU_ASSERT_EQUAL(live_run("timeout 20 " TEST_BITSHED " monitor --json > monitor.$$ & sleep 1; " TEST_BITSHED
-		" profile balanced; for i in $(seq 100); do grep -q Profile monitor.$$ && break; sleep 0.1; done; kill %1; "
-		"cat monitor.$$; rm monitor.$$", out, sizeof out), 0);
+	CU_ASSERT_EQUAL(live_run("timeout 20 " TEST_BITSHED
+				 " monitor --json > monitor.$$ & sleep 1; " TEST_BITSHED
+				 " profile balanced; for i in $(seq 100); do grep -q Profile "
+				 "monitor.$$ && break; sleep 0.1; done; kill %1; "
+				 "cat monitor.$$; rm monitor.$$",
+				out, sizeof out),
+		0);
 	CU_ASSERT_TRUE(says("\"property\":\"Profile\",\"value\":\"balanced\""));
 }
 
@@ -173,8 +187,8 @@ static void test_example_c(void)
 {
 	char line[900];
 
-	(void) snprintf(line, sizeof line, "cat %s %s %s %s %s %s | %s net", live.raw, live.raw, live.raw, live.raw,
-		live.raw, live.raw, TEST_SESSION);
+	(void) snprintf(line, sizeof line, "cat %s %s %s %s %s %s | %s net", live.raw, live.raw,
+		live.raw, live.raw, live.raw, live.raw, TEST_SESSION);
 	CU_ASSERT_EQUAL(live_run(line, out, sizeof out), 0);
 	CU_ASSERT_EQUAL(strlen(out), 12); /* six answers of one digit */
 	CU_ASSERT_EQUAL(out[0], out[10]);
@@ -189,11 +203,12 @@ static void test_example_python(void)
 		printf("(no python3-dbus) ");
 		return;
 	}
-	(void) snprintf(line, sizeof line, "/usr/bin/python3 %s/client/examples/infer.py net %s", BITSHED_SOURCE, live.image);
+	(void) snprintf(line, sizeof line, "/usr/bin/python3 %s/client/examples/infer.py net %s",
+		BITSHED_SOURCE, live.image);
 	CU_ASSERT_EQUAL(live_run(line, out, sizeof out), 0);
 	CU_ASSERT_TRUE(says("bits on cpu by"));
-	(void) snprintf(line, sizeof line, "/usr/bin/python3 %s/client/examples/infer.py nobody %s", BITSHED_SOURCE,
-		live.image);
+	(void) snprintf(line, sizeof line, "/usr/bin/python3 %s/client/examples/infer.py nobody %s",
+		BITSHED_SOURCE, live.image);
 	CU_ASSERT_EQUAL(live_run(line, out, sizeof out), 1);
 	CU_ASSERT_TRUE(says("org.bitshed.Error.NoSuchModel"));
 }
@@ -206,7 +221,8 @@ static void test_example_shell(void)
 		printf("(no busctl) ");
 		return;
 	}
-	(void) snprintf(line, sizeof line, "%s/client/examples/infer.sh net %s", BITSHED_SOURCE, live.raw);
+	(void) snprintf(
+		line, sizeof line, "%s/client/examples/infer.sh net %s", BITSHED_SOURCE, live.raw);
 	CU_ASSERT_EQUAL(live_run(line, out, sizeof out), 0);
 	CU_ASSERT_TRUE(says(" class "));
 	CU_ASSERT_TRUE(says("\"bits\" d"));
@@ -222,6 +238,6 @@ static void test_daemon_gone(void)
 	live_stop(&live);
 }
 
-TEST_MAIN("command", TEST(start), TEST(usage), TEST(no_bus), TEST(empty), TEST(load), TEST(status), TEST(infer),
-	TEST(infer_refused), TEST(bits_and_profile), TEST(monitor), TEST(example_c), TEST(example_python),
-	TEST(example_shell), TEST(daemon_gone))
+TEST_MAIN("command", TEST(start), TEST(usage), TEST(no_bus), TEST(empty), TEST(load), TEST(status),
+	TEST(infer), TEST(infer_refused), TEST(bits_and_profile), TEST(monitor), TEST(example_c),
+	TEST(example_python), TEST(example_shell), TEST(daemon_gone))

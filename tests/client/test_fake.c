@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* libbitshed against a daemon that lies: each lie is an error with a cause, never a crash or a bad pointer. */
+/* libbitshed against a daemon that lies: each lie is an error with a cause, never a crash or a bad
+ * pointer. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -46,7 +47,8 @@ static void test_every_error_has_its_number(void)
 		float *output = NULL;
 		size_t n = 99;
 
-		CU_ASSERT_EQUAL(bitshed_infer(b, strrchr(rows[i].name, '.') + 1, "", 1, NULL, &output, &n, NULL, &e),
+		CU_ASSERT_EQUAL(bitshed_infer(b, strrchr(rows[i].name, '.') + 1, "", 1, NULL,
+					&output, &n, NULL, &e),
 			-rows[i].number);
 		CU_ASSERT_STRING_EQUAL(e.name, rows[i].name);
 		CU_ASSERT_STRING_EQUAL(e.text, "as asked for");
@@ -57,7 +59,8 @@ static void test_every_error_has_its_number(void)
 
 static void test_infer(void)
 {
-	struct bitshed_options o = {.min_bits = 1, .deadline_ms = 5, .priority = -3, .input = BITSHED_INPUT_FLOATS};
+	struct bitshed_options o = {
+		.min_bits = 1, .deadline_ms = 5, .priority = -3, .input = BITSHED_INPUT_FLOATS};
 	struct bitshed_result r = {};
 	struct bitshed_error e = {};
 	float *output = NULL;
@@ -77,8 +80,8 @@ static void test_infer(void)
 
 static void test_layouts_that_lie(void)
 {
-	static const char *const lies[] = {"unsealed", "small", "stream", "no-slots", "stride-too-small",
-		"output-outside", "offset-wraps", "odd-output", "empty-layout"};
+	static const char *const lies[] = {"unsealed", "small", "stream", "no-slots",
+		"stride-too-small", "output-outside", "offset-wraps", "odd-output", "empty-layout"};
 
 	for (size_t i = 0; i < COUNT(lies); i++) {
 		struct bitshed_session *s = NULL;
@@ -107,8 +110,11 @@ static void test_session_pointers(void)
 	CU_ASSERT_EQUAL(bitshed_session_input_bytes(s, BITSHED_INPUT_DEFAULT), 12);
 	CU_ASSERT_EQUAL(bitshed_session_input_bytes(s, BITSHED_INPUT_FLOATS), 48);
 	CU_ASSERT_EQUAL(bitshed_session_output_count(s), 2);
-	CU_ASSERT_EQUAL((char *) bitshed_session_input(s, 3) - (char *) bitshed_session_input(s, 0), 768);
-	CU_ASSERT_EQUAL((const char *) bitshed_session_output(s, 1) - (char *) bitshed_session_input(s, 1), 128);
+	CU_ASSERT_EQUAL(
+		(char *) bitshed_session_input(s, 3) - (char *) bitshed_session_input(s, 0), 768);
+	CU_ASSERT_EQUAL(
+		(const char *) bitshed_session_output(s, 1) - (char *) bitshed_session_input(s, 1),
+		128);
 	CU_ASSERT_PTR_NULL(bitshed_session_input(s, 4));
 	CU_ASSERT_PTR_NULL(bitshed_session_output(s, UINT32_MAX));
 	memset(bitshed_session_input(s, 3), 1, 48);
@@ -212,7 +218,8 @@ static void test_many_through_poll(void)
 	struct bitshed_result r;
 
 	for (int i = 0; i < 1000; i++) {
-		CU_ASSERT_EQUAL_FATAL(bitshed_session_submit(s, (uint32_t) i % 4, NULL, 0, NULL), 0);
+		CU_ASSERT_EQUAL_FATAL(
+			bitshed_session_submit(s, (uint32_t) i % 4, NULL, 0, NULL), 0);
 		CU_ASSERT_EQUAL(poll(&p, 1, 2000), 1);
 		CU_ASSERT_EQUAL_FATAL(bitshed_session_wait(s, 0, &r, NULL), 1);
 		CU_ASSERT_EQUAL(r.slot, (uint32_t) i % 4);

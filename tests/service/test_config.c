@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration: every mistake of tests/golden/config with the message beside it, the shipped file
- * against the built-in defaults, the schema against the table of keys, and how files are laid over
- * each other. BITSHED_SOURCE is the root of the tree. To accept changed messages after reading them,
- * run with BITSHED_GOLDEN_WRITE=1.
+ * The configuration: every mistake of tests/golden/config with the message beside it, the shipped
+ * file against the built-in defaults, the schema against the table of keys, and how files are laid
+ * over each other. BITSHED_SOURCE is the root of the tree. To accept changed messages after reading
+ * them, run with BITSHED_GOLDEN_WRITE=1.
  */
 #include "service/config.h"
 
@@ -171,7 +171,8 @@ static void test_schema_has_the_keys_of_the_table(void)
 		at = strstr(properties, section);
 		CU_ASSERT_PTR_NOT_NULL_FATAL(at);
 		if (!strstr(at, name))
-			printf("not in the schema: %s %s\n", config_keys[i].section, config_keys[i].name);
+			printf("not in the schema: %s %s\n", config_keys[i].section,
+				config_keys[i].name);
 		CU_ASSERT_PTR_NOT_NULL(strstr(at, name));
 	}
 	for (const char *p = properties; (p = strstr(p, "\n        \"")); p++)
@@ -199,7 +200,8 @@ static void test_schema_defaults_are_the_defaults(void)
 		at = strstr(at, "\"default\": ");
 		CU_ASSERT_PTR_NOT_NULL_FATAL(at);
 		CU_ASSERT_EQUAL(sscanf(at, "\"default\": \"%63[^\"]", value) == 1 ||
-				sscanf(at, "\"default\": %63[0-9.]", value) == 1, true);
+					sscanf(at, "\"default\": %63[0-9.]", value) == 1,
+			true);
 		CU_ASSERT_EQUAL(config_value(c, &config_keys[i], value, NULL), 0);
 	}
 	CU_ASSERT_TRUE(configs_equal(c, defaults));
@@ -231,7 +233,8 @@ static void test_values_and_units(void)
 	CU_ASSERT_STRING_EQUAL(c->models[0].path, "/srv/a.gguf");
 }
 
-/* Both bounds of every row are taken and one beyond is not: a row with swapped bounds shows here. */
+/* Both bounds of every row are taken and one beyond is not: a row with swapped bounds shows here.
+ */
 static void test_bounds_of_every_row(void)
 {
 	static const char *unit[_CONFIG_TYPE_MAX] = {"", "B", "ms", "us", ""};
@@ -268,7 +271,8 @@ static void test_dropins_in_order_of_names(void)
 	CU_ASSERT_EQUAL(symlink("/dev/null", masked), 0);
 	write_text("bitshed.yaml", "limits: {models: 2}\nmodels: {a: /a, b: /b}\n");
 	write_text("bitshed.yaml.d/60-late.yaml", "limits: {models: 4}\n");
-	write_text("bitshed.yaml.d/10-early.yaml", "limits: {models: 3}\nmodels: {a: /other, b: none, c: /c}\n");
+	write_text("bitshed.yaml.d/10-early.yaml",
+		"limits: {models: 3}\nmodels: {a: /other, b: none, c: /c}\n");
 	write_text("bitshed.yaml.d/.hidden.yaml", "nonsense\n");
 	write_text("bitshed.yaml.d/90-old.yaml.bak", "nonsense\n");
 	CU_ASSERT_EQUAL_FATAL(config_load(&c, main_file, dropins, &e), 0);
@@ -309,7 +313,8 @@ static void test_what_is_no_file(void)
 
 static void test_empty_texts(void)
 {
-	static const char *const texts[] = {"", "\n", "# only a comment\n", "---\n", "limits:\ncpu: ~\nmodels:\n"};
+	static const char *const texts[] = {
+		"", "\n", "# only a comment\n", "---\n", "limits:\ncpu: ~\nmodels:\n"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		_cleanup_(config_unrefp) struct config *c = NULL;
@@ -346,8 +351,8 @@ static void test_folder_is_made(void)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
 }
 
-TEST_MAIN("config", TEST(folder_is_made), TEST(every_mistake_has_its_message), TEST(shipped_file_equals_defaults),
-	TEST(shipped_comments_are_the_defaults), TEST(schema_has_the_keys_of_the_table),
-	TEST(schema_defaults_are_the_defaults), TEST(values_and_units), TEST(bounds_of_every_row),
-	TEST(dropins_in_order_of_names), TEST(what_is_no_file), TEST(empty_texts), TEST(references),
-	TEST(folder_is_removed))
+TEST_MAIN("config", TEST(folder_is_made), TEST(every_mistake_has_its_message),
+	TEST(shipped_file_equals_defaults), TEST(shipped_comments_are_the_defaults),
+	TEST(schema_has_the_keys_of_the_table), TEST(schema_defaults_are_the_defaults),
+	TEST(values_and_units), TEST(bounds_of_every_row), TEST(dropins_in_order_of_names),
+	TEST(what_is_no_file), TEST(empty_texts), TEST(references), TEST(folder_is_removed))

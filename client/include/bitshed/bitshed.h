@@ -2,20 +2,24 @@
 /*
  * libbitshed: run neural networks through the bitshed daemon.
  *
- * The easy way is bitshed_open() and bitshed_infer(): one call on the bus each. The fast way is a session:
- * its tensors lie in memory shared with the daemon and a request is one small record on a socket.
+ * The easy way is bitshed_open() and bitshed_infer(): one call on the bus each. The fast way is a
+ * session: its tensors lie in memory shared with the daemon and a request is one small record on a
+ * socket.
  *
- * Returns. Every int is 0 or a useful positive number, or a negative errno. The last parameter takes the
- * D-Bus name of the error and words for a person; it may be NULL and is written on failure only.
- * Errors that any call on the bus may return beside its own: -ECONNREFUSED the daemon or the bus is not
- * there, -EACCES the bus does not let this user talk to the daemon, -ETIMEDOUT no answer came, -ENOMEM.
+ * Returns. Every int is 0 or a useful positive number, or a negative errno. The last parameter
+ * takes the D-Bus name of the error and words for a person; it may be NULL and is written on
+ * failure only. Errors that any call on the bus may return beside its own: -ECONNREFUSED the daemon
+ * or the bus is not there, -EACCES the bus does not let this user talk to the daemon, -ETIMEDOUT no
+ * answer came, -ENOMEM.
  *
- * Ownership. What a function returns through its first parameter belongs to the caller on success and is
- * untouched on failure. Arguments are only read during the call. Every *_free() and *_close() takes NULL.
+ * Ownership. What a function returns through its first parameter belongs to the caller on success
+ * and is untouched on failure. Arguments are only read during the call. Every *_free() and
+ * *_close() takes NULL.
  *
- * Threads. A struct bitshed is used by one thread at a time. A struct bitshed_session, once open, is
- * independent of its connection's thread, and is itself used by one thread at a time. Results, models and
- * devices are plain memory. There is no global state. After fork() the child must not use any of it.
+ * Threads. A struct bitshed is used by one thread at a time. A struct bitshed_session, once open,
+ * is independent of its connection's thread, and is itself used by one thread at a time. Results,
+ * models and devices are plain memory. There is no global state. After fork() the child must not
+ * use any of it.
  */
 #ifndef BITSHED_BITSHED_H
 #define BITSHED_BITSHED_H
@@ -89,7 +93,8 @@ struct bitshed_accuracy {
 /**
  * struct bitshed_model - a model as it was when asked; read only, later versions append members
  * @state: "loading", "ready" or "failed", with @state_reason; @progress: of loading, 0 to 1
- * @bits: width that new requests run with; @bits_by_hand: set by bitshed_set_bits(), 0: the policy decides
+ * @bits: width that new requests run with; @bits_by_hand: set by bitshed_set_bits(), 0: the policy
+ * decides
  * @rule: what decided @bits, one of @rules; @rule_text: the same for a person
  * @input_shape: height, width, channels; @output_shape likewise
  * @run_nsec, @latency_nsec: means over the last requests
@@ -105,13 +110,15 @@ struct bitshed_model {
 	size_t n_accuracy;
 };
 
-/** struct bitshed_device - a device as it was when asked; read only, later versions append members */
+/** struct bitshed_device - a device as it was when asked; read only, later versions append members
+ */
 struct bitshed_device {
 	char *name, *kind;
 	uint32_t threads, queue_length;
 };
 
-/** struct bitshed_daemon - the daemon as it was when asked; read only, later versions append members */
+/** struct bitshed_daemon - the daemon as it was when asked; read only, later versions append
+ * members */
 struct bitshed_daemon {
 	char *version, *profile;
 	uint32_t n_sessions, n_models, n_devices;
@@ -120,13 +127,14 @@ struct bitshed_daemon {
 /**
  * bitshed_open() - connect to a bus
  * @ret: to be closed with bitshed_close()
- * @address: "system", "session", a D-Bus address, or NULL: what BITSHED_BUS in the environment says, else
- *   the system bus
+ * @address: "system", "session", a D-Bus address, or NULL: what BITSHED_BUS in the environment
+ * says, else the system bus
  *
  * The daemon need not run yet, and may be restarted later: each call finds the one that is there.
  * Return: 0; -EINVAL for an address that is none.
  */
-BITSHED_API int bitshed_open(struct bitshed **ret, const char *address, struct bitshed_error *reterr);
+BITSHED_API int bitshed_open(
+	struct bitshed **ret, const char *address, struct bitshed_error *reterr);
 
 /** bitshed_close() - end the connection, and on the daemon's side its sessions. Return: NULL */
 BITSHED_API struct bitshed *bitshed_close(struct bitshed *b);
@@ -138,15 +146,17 @@ BITSHED_API struct bitshed *bitshed_close(struct bitshed *b);
  * @bits: width to set by hand from the start; 0: the policy decides
  *
  * Returns before the model is ready; see bitshed_wait_ready().
- * Return: 0; -EEXIST the name is taken; -EBADMSG not a model file; -EDQUOT a limit; -EINVAL the name or
+ * Return: 0; -EEXIST the name is taken; -EBADMSG not a model file; -EDQUOT a limit; -EINVAL the
+ * name or
  * @bits; an errno of open().
  */
 BITSHED_API int bitshed_load(struct bitshed *b, const char *name, const char *path, double bits,
 	struct bitshed_error *reterr);
 
-/** bitshed_load_fd() - the same from an open regular file or memfd; @fd stays the caller's in any case */
-BITSHED_API int bitshed_load_fd(struct bitshed *b, const char *name, int fd, double bits,
-	struct bitshed_error *reterr);
+/** bitshed_load_fd() - the same from an open regular file or memfd; @fd stays the caller's in any
+ * case */
+BITSHED_API int bitshed_load_fd(
+	struct bitshed *b, const char *name, int fd, double bits, struct bitshed_error *reterr);
 
 /**
  * bitshed_wait_ready() - wait until a model has been loaded
@@ -154,8 +164,8 @@ BITSHED_API int bitshed_load_fd(struct bitshed *b, const char *name, int fd, dou
  *
  * Return: 0 ready; -EBADMSG it failed, with the cause; -ENOENT no such model; -ETIMEDOUT.
  */
-BITSHED_API int bitshed_wait_ready(struct bitshed *b, const char *name, int timeout_ms,
-	struct bitshed_error *reterr);
+BITSHED_API int bitshed_wait_ready(
+	struct bitshed *b, const char *name, int timeout_ms, struct bitshed_error *reterr);
 
 /** bitshed_unload() - forget a model; its sessions end. Return: 0; -ENOENT; -EACCES */
 BITSHED_API int bitshed_unload(struct bitshed *b, const char *name, struct bitshed_error *reterr);
@@ -167,18 +177,20 @@ BITSHED_API int bitshed_unload(struct bitshed *b, const char *name, struct bitsh
  * New requests run at the new width when this returns.
  * Return: 0; -ENOENT no such model; -EAGAIN not ready; -ERANGE no such width; -EACCES.
  */
-BITSHED_API int bitshed_set_bits(struct bitshed *b, const char *model, double bits,
-	struct bitshed_error *reterr);
+BITSHED_API int bitshed_set_bits(
+	struct bitshed *b, const char *model, double bits, struct bitshed_error *reterr);
 
-/** bitshed_get_profile() - @ret: "power-saver", "balanced" or "performance", for free(). Return: 0 */
+/** bitshed_get_profile() - @ret: "power-saver", "balanced" or "performance", for free(). Return: 0
+ */
 BITSHED_API int bitshed_get_profile(struct bitshed *b, char **ret, struct bitshed_error *reterr);
 
 /** bitshed_set_profile() - Return: 0; -EINVAL no such profile; -EACCES */
-BITSHED_API int bitshed_set_profile(struct bitshed *b, const char *profile, struct bitshed_error *reterr);
+BITSHED_API int bitshed_set_profile(
+	struct bitshed *b, const char *profile, struct bitshed_error *reterr);
 
 /** bitshed_get_daemon() - @ret: for bitshed_daemon_free(). Return: 0 */
-BITSHED_API int bitshed_get_daemon(struct bitshed *b, struct bitshed_daemon **ret,
-	struct bitshed_error *reterr);
+BITSHED_API int bitshed_get_daemon(
+	struct bitshed *b, struct bitshed_daemon **ret, struct bitshed_error *reterr);
 BITSHED_API void bitshed_daemon_free(struct bitshed_daemon *d);
 
 /** bitshed_get_model() - @ret: for bitshed_model_free(). Return: 0; -ENOENT */
@@ -192,13 +204,13 @@ BITSHED_API void bitshed_model_free(struct bitshed_model *m);
  *
  * Return: how many.
  */
-BITSHED_API int bitshed_list_models(struct bitshed *b, struct bitshed_model ***ret,
-	struct bitshed_error *reterr);
+BITSHED_API int bitshed_list_models(
+	struct bitshed *b, struct bitshed_model ***ret, struct bitshed_error *reterr);
 BITSHED_API void bitshed_models_free(struct bitshed_model **models);
 
 /** bitshed_list_devices() - like bitshed_list_models(). Return: how many */
-BITSHED_API int bitshed_list_devices(struct bitshed *b, struct bitshed_device ***ret,
-	struct bitshed_error *reterr);
+BITSHED_API int bitshed_list_devices(
+	struct bitshed *b, struct bitshed_device ***ret, struct bitshed_error *reterr);
 BITSHED_API void bitshed_devices_free(struct bitshed_device **devices);
 
 /**
@@ -209,11 +221,12 @@ BITSHED_API void bitshed_devices_free(struct bitshed_device **devices);
  * @ret_result: may be NULL
  *
  * Return: 0; -ENOENT no such model; -EAGAIN not ready; -EMSGSIZE @input is not of the model's size;
- * -ERANGE below options->min_bits; -ETIMEDOUT; -EBUSY too many wait; -EDQUOT larger than the bus takes.
+ * -ERANGE below options->min_bits; -ETIMEDOUT; -EBUSY too many wait; -EDQUOT larger than the bus
+ * takes.
  */
-BITSHED_API int bitshed_infer(struct bitshed *b, const char *model, const void *input, size_t input_bytes,
-	const struct bitshed_options *options, float **ret_output, size_t *ret_count,
-	struct bitshed_result *ret_result, struct bitshed_error *reterr);
+BITSHED_API int bitshed_infer(struct bitshed *b, const char *model, const void *input,
+	size_t input_bytes, const struct bitshed_options *options, float **ret_output,
+	size_t *ret_count, struct bitshed_result *ret_result, struct bitshed_error *reterr);
 
 /**
  * bitshed_session_open() - the fast way: memory shared with the daemon
@@ -221,13 +234,14 @@ BITSHED_API int bitshed_infer(struct bitshed *b, const char *model, const void *
  * @slots: requests that may be on their way at once; 1 will do for one after the other
  *
  * The session ends with its connection @b; calls then fail with -ECONNRESET.
- * Return: 0; -ENOENT no such model; -EAGAIN not ready; -EDQUOT a limit; -EPROTO the daemon's memory is
- * not what it says.
+ * Return: 0; -ENOENT no such model; -EAGAIN not ready; -EDQUOT a limit; -EPROTO the daemon's memory
+ * is not what it says.
  */
-BITSHED_API int bitshed_session_open(struct bitshed_session **ret, struct bitshed *b, const char *model,
-	uint32_t slots, struct bitshed_error *reterr);
+BITSHED_API int bitshed_session_open(struct bitshed_session **ret, struct bitshed *b,
+	const char *model, uint32_t slots, struct bitshed_error *reterr);
 
-/** bitshed_session_close() - requests on their way are dropped; its pointers end here. Return: NULL */
+/** bitshed_session_close() - requests on their way are dropped; its pointers end here. Return: NULL
+ */
 BITSHED_API struct bitshed_session *bitshed_session_close(struct bitshed_session *s);
 
 BITSHED_API uint32_t bitshed_session_slots(const struct bitshed_session *s);
@@ -240,11 +254,14 @@ BITSHED_API uint32_t bitshed_session_slots(const struct bitshed_session *s);
  */
 BITSHED_API void *bitshed_session_input(struct bitshed_session *s, uint32_t slot);
 
-/** bitshed_session_output() - where the answer of @slot lies after its reply. Return: as the input */
+/** bitshed_session_output() - where the answer of @slot lies after its reply. Return: as the input
+ */
 BITSHED_API const float *bitshed_session_output(const struct bitshed_session *s, uint32_t slot);
 
-/** bitshed_session_input_bytes() - Return: bytes of one input of that kind; 0 when the model takes none */
-BITSHED_API size_t bitshed_session_input_bytes(const struct bitshed_session *s, enum bitshed_input input);
+/** bitshed_session_input_bytes() - Return: bytes of one input of that kind; 0 when the model takes
+ * none */
+BITSHED_API size_t bitshed_session_input_bytes(
+	const struct bitshed_session *s, enum bitshed_input input);
 
 /** bitshed_session_output_count() - Return: floats of one output */
 BITSHED_API size_t bitshed_session_output_count(const struct bitshed_session *s);
@@ -254,8 +271,8 @@ BITSHED_API size_t bitshed_session_output_count(const struct bitshed_session *s)
  * @options, @ret_result: may be NULL
  *
  * Replies of other slots that come meanwhile are kept for bitshed_session_wait().
- * Return: 0; -EBUSY @slot is on its way, or too many wait; -ERANGE; -ETIMEDOUT; -EINVAL; -ECONNRESET the
- * session has ended.
+ * Return: 0; -EBUSY @slot is on its way, or too many wait; -ERANGE; -ETIMEDOUT; -EINVAL;
+ * -ECONNRESET the session has ended.
  */
 BITSHED_API int bitshed_session_infer(struct bitshed_session *s, uint32_t slot,
 	const struct bitshed_options *options, struct bitshed_result *ret_result,
@@ -265,8 +282,8 @@ BITSHED_API int bitshed_session_infer(struct bitshed_session *s, uint32_t slot,
  * bitshed_session_submit() - hand @slot to the daemon without waiting
  * @cookie: comes back in the result
  *
- * Return: 0; -EAGAIN the socket is full, wait for a reply first; -EBUSY @slot is on its way; -EINVAL;
- * -ECONNRESET. On failure the slot is still the caller's.
+ * Return: 0; -EAGAIN the socket is full, wait for a reply first; -EBUSY @slot is on its way;
+ * -EINVAL; -ECONNRESET. On failure the slot is still the caller's.
  */
 BITSHED_API int bitshed_session_submit(struct bitshed_session *s, uint32_t slot,
 	const struct bitshed_options *options, uint64_t cookie, struct bitshed_error *reterr);
@@ -276,14 +293,15 @@ BITSHED_API int bitshed_session_submit(struct bitshed_session *s, uint32_t slot,
  * @timeout_ms: 0: only what is there; negative: as long as it takes
  * @ret_result: its slot says whose reply it is, also when that request failed
  *
- * Return: 1 a request was served; 0 no reply in time; or negative: with ret_result->slot a slot, that
- * request failed and the slot is the caller's again; with BITSHED_NO_SLOT, -ECONNRESET the session has
- * ended, -EINVAL nothing is on its way, -EPROTO the daemon sent something else.
+ * Return: 1 a request was served; 0 no reply in time; or negative: with ret_result->slot a slot,
+ * that request failed and the slot is the caller's again; with BITSHED_NO_SLOT, -ECONNRESET the
+ * session has ended, -EINVAL nothing is on its way, -EPROTO the daemon sent something else.
  */
 BITSHED_API int bitshed_session_wait(struct bitshed_session *s, int timeout_ms,
 	struct bitshed_result *ret_result, struct bitshed_error *reterr);
 
-/** bitshed_session_fd() - for poll() with POLLIN, then bitshed_session_wait() with 0. Stays the session's */
+/** bitshed_session_fd() - for poll() with POLLIN, then bitshed_session_wait() with 0. Stays the
+ * session's */
 BITSHED_API int bitshed_session_fd(const struct bitshed_session *s);
 
 enum bitshed_event_type {
@@ -304,7 +322,8 @@ struct bitshed_event {
 	const char *kind, *name, *property, *value;
 };
 
-/** bitshed_event_fn - called inside of bitshed_process(); what @event points to ends with the call */
+/** bitshed_event_fn - called inside of bitshed_process(); what @event points to ends with the call
+ */
 typedef void (*bitshed_event_fn)(const struct bitshed_event *event, void *userdata);
 
 /**
@@ -312,8 +331,8 @@ typedef void (*bitshed_event_fn)(const struct bitshed_event *event, void *userda
  *
  * Return: 0.
  */
-BITSHED_API int bitshed_monitor(struct bitshed *b, bitshed_event_fn fn, void *userdata,
-	struct bitshed_error *reterr);
+BITSHED_API int bitshed_monitor(
+	struct bitshed *b, bitshed_event_fn fn, void *userdata, struct bitshed_error *reterr);
 
 /**
  * bitshed_process() - call back for what has come
