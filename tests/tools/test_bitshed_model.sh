@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Every subcommand of bitshed-model, first without data (help, mistakes), then on a small real network.
+set -u
+
+model=$1
+failures=0
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+# expect STATUS WORDS ARGUMENTS...: the exit status, and words in what is printed
+expect() {
+	local status=$1 words=$2 output
+	shift 2
+	output=$("$model" "$@" 2>&1)
+	local have=$?
+	if [ "$have" != "$status" ] || ! grep -qF -- "$words" <<<"$output"; then
+		echo "FAIL: bitshed-model $* gave $have, wanted $status with '$words':"
+		head -20 <<<"$output"
+		failures=$((failures + 1))
+	fi
+}
+
+expect 0 "import" --help
+expect 0 "bitshed-model " --version
+expect 2 "no command 'exprot'" exprot
+for command in import inspect evaluate run compare; do
+	expect 0 "bitshed-model $command" $command --help
+	expect 2 "--help" $command --no-such-option
+	expect 2 "--help" $command
+done
+expect 2 "'9' is no value for --planes" import x.onnx -o y.gguf --planes 9
+expect 2 "'0' is no value for --planes" import x.onnx -o y.gguf --planes 0
+expect 2 "'abc' is no value for --method" import x.onnx -o y.gguf --method abc
+expect 2 "'1,x' is no value for --mean" import x.onnx -o y.gguf --mean 1,x
+expect 2 "'0' is no value for --std" import x.onnx -o y.gguf --std 0
+expect 2 "give one ONNX file" import x.onnx
+expect 1 "No such file" import "$folder/none.onnx" -o "$folder/y.gguf"
+expect 1 "No such file" inspect "$folder/none.gguf"
+echo "this is no model" >"$folder/text"
+expect 1 "$folder/text" inspect "$folder/text"
+expect 1 "$folder/text" import "$folder/text" -o "$folder/y.gguf"
+expect 2 "no device 'gpu'" evaluate "$folder/text" --data x --device gpu
+[ -e "$folder/y.gguf" ] && echo "FAIL: a failed import left a file" && failures=$((failures + 1))
+
+if [ -z "${BITSHED_TEST_DATA:-}" ]; then
+	[ $failures = 0 ] || exit 1
+	echo "SKIP: BITSHED_TEST_DATA is not set: no real networks and data on this machine"
+	exit 77
+fi
+
+net=$BITSHED_TEST_DATA/models/mlperf_tiny/ic_resnet8.onnx
+train=$BITSHED_TEST_DATA/cifar10_train_20000.bin
+test=$BITSHED_TEST_DATA/cifar10_test_5000.bin
+printf 'plane\ncar\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n' >"$folder/labels"
+
+expect 0 "" import "$net" -o "$folder/free.gguf" --planes 2
+expect 0 "" import "$net" -o "$folder/net.gguf" --planes 4 --calibrate "$train" --samples 64 \
+	--labels "$folder/labels" --threads 2
+expect 0 "10 labels" inspect "$folder/net.gguf"
+expect 0 '{"network":"ic_resnet8","data":"cifar10_test_5000.bin","widths":[{"bits":4,"top1":8' \
+	evaluate "$folder/net.gguf" --data "$test" --bits 4,2.5,1 --limit 200 --json
+expect 1 "widths 1 to 4" evaluate "$folder/net.gguf" --data "$test" --bits 5
+expect 1 "the network takes" evaluate "$folder/net.gguf" --data "$BITSHED_TEST_DATA/kws_500.npy"
+expect 0 '"agreement":' compare "$net" "$folder/net.gguf" --data "$test" --bits 4 --limit 50 --json
+expect 1 "not the same network" compare "$BITSHED_TEST_DATA/models/mlperf_tiny/kws_dscnn.onnx" \
+	"$folder/net.gguf" --data "$test"
+expect 1 "$folder/text" run "$folder/net.gguf" "$folder/text"
+"$model" inspect "$folder/net.gguf" --json | python3 -c 'import json,sys; d=json.load(sys.stdin)
+assert len(d["widths"]) == 4 and d["weights"] == 77360, d' || failures=$((failures + 1))
+"$model" evaluate "$folder/net.gguf" --data "$test" --limit 20 --json 2>/dev/null | python3 -c 'import json,sys
+d=json.load(sys.stdin); assert [w["bits"] for w in d["widths"]] == [4, 3, 2, 1], d' || failures=$((failures + 1))
+[ $failures = 0 ]
