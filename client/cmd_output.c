@@ -96,9 +96,8 @@ int complain(struct command *c, int r, const struct bitshed_error *e, const char
 		(void) fprintf(stderr, "Try 'systemctl start bitshed', or name its bus with "
 				       "--bus=ADDRESS|session.\n");
 	else if (code == EXIT_CODE_DENIED)
-		(void) fprintf(stderr, "Only administrators and the one who loaded a model may "
-				       "change it; using models takes "
-				       "the group 'bitshed'.\n");
+		(void) fprintf(stderr, "A model that a user loaded is changed by that user or an "
+				       "administrator; everything else takes the group 'bitshed'.\n");
 	else if (strcmp(e->name, "org.bitshed.Error.Exists") == 0)
 		(void) fprintf(
 			stderr, "Use another name, or 'bitshed unload' the old one first.\n");
