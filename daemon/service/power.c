@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sources call power_set() as often as they like. The first difference arms one timer; when it
+ * fires, all that has changed until then is told at once. A source that dies keeps its word for a
+ * while, because most die of an update and are back in a second.
+ */
+#include "service/power_source.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#define POLL_NSEC (2 * NSEC_PER_SEC)
+#define REFRESH_NSEC (60 * NSEC_PER_SEC)
+#define COALESCE_NSEC (50 * NSEC_PER_MSEC)
+
+/* More than this between the two clocks since the last look: the machine slept unsaid. */
+#define SLEPT_NSEC NSEC_PER_SEC
+
+/* clang-format off */
+const struct power_source_info power_sources[_POWER_SOURCE_MAX] = {
+	[POWER_UPOWER]             = {"upower",             30 * NSEC_PER_SEC},
+	[POWER_PROFILES]           = {"power-profiles",     30 * NSEC_PER_SEC},
+	[POWER_LOGIND]             = {"logind",             10 * NSEC_PER_SEC},
+	[POWER_LOW_MEMORY_MONITOR] = {"low-memory-monitor", 10 * NSEC_PER_SEC},
+	[POWER_PSI_MEMORY]         = {"memory-pressure",    10 * NSEC_PER_SEC},
+	[POWER_PSI_CPU]            = {"cpu-pressure",       10 * NSEC_PER_SEC},
+	[POWER_THERMAL]            = {"thermal",            15 * NSEC_PER_SEC},
+	[POWER_HWMON]              = {"hwmon",              15 * NSEC_PER_SEC},
+};
+
+const struct power_input_info power_inputs_info[_POWER_INPUT_MAX] = {
+	[POWER_ON_BATTERY]      = {"on-battery",      "",      POWER_UPOWER,             0},
+	[POWER_BATTERY_STATE]   = {"battery-state",   "",      POWER_UPOWER,             0},
+	[POWER_BATTERY_PERCENT] = {"battery",         "%",     POWER_UPOWER,             0.5},
+	[POWER_BATTERY_WARNING] = {"battery-warning", "",      POWER_UPOWER,             0},
+	[POWER_BATTERY_WATTS]   = {"battery-power",   "W",     POWER_UPOWER,             0.1},
+	[POWER_BATTERY_SECONDS] = {"time-to-empty",   "s",     POWER_UPOWER,             30},
+	[POWER_SYSTEM_PROFILE]  = {"system-profile",  "",      POWER_PROFILES,           0},
+	[POWER_DEGRADED]        = {"degraded",        "",      POWER_PROFILES,           0},
+	[POWER_SLEEPING]        = {"sleeping",        "",      POWER_LOGIND,             0},
+	[POWER_LOW_MEMORY]      = {"low-memory",      "",      POWER_LOW_MEMORY_MONITOR, 0},
+	[POWER_MEMORY_PRESSURE] = {"memory-pressure", "%",     POWER_PSI_MEMORY,         1},
+	[POWER_CPU_PRESSURE]    = {"cpu-pressure",    "%",     POWER_PSI_CPU,            1},
+	[POWER_TEMPERATURE]     = {"temperature",     "C",     POWER_THERMAL,            0.5},
+	[POWER_TREND]           = {"trend",           "C/min", POWER_THERMAL,            1},
+	[POWER_MARGIN]          = {"margin",          "C",     POWER_THERMAL,            0.5},
+	[POWER_UNDER_VOLTAGE]   = {"under-voltage",   "",      POWER_HWMON,              0},
+	[POWER_WATTS]           = {"power",           "W",     POWER_HWMON,              0.1},
+};
+/* clang-format on */
+
+static const struct power_driver *const drivers[_POWER_SOURCE_MAX] = {
+	[POWER_UPOWER] = &power_upower_driver,
+	[POWER_PROFILES] = &power_profiles_driver,
+	[POWER_LOGIND] = &power_logind_driver,
+	[POWER_LOW_MEMORY_MONITOR] = &power_lowmemory_driver,
+	[POWER_PSI_MEMORY] = &power_psi_memory_driver,
+	[POWER_PSI_CPU] = &power_psi_cpu_driver,
+	[POWER_THERMAL] = &power_thermal_driver,
+	[POWER_HWMON] = &power_hwmon_driver,
+};
+
+/**
+ * struct source - @silence: armed while the source is lost
+ * @state: the driver's; NULL: not open
+ */
+struct source {
+	struct power *power;
+	enum power_source id;
+	void *state;
+	sd_event_source *silence;
+	bool lost;
+};
+
+/** struct power - @announced: what was told last; @slept_nsec: CLOCK_BOOTTIME minus _MONOTONIC */
+struct power {
+	struct power_options options;
+	struct power_inputs inputs;
+	struct power_value announced[_POWER_INPUT_MAX];
+	struct source sources[_POWER_SOURCE_MAX];
+	sd_event_source *announce, *poll, *refresh;
+	uint64_t announced_nsec, slept_nsec;
+	bool scheduled;
+};
+
+const struct power_options *power_options(const struct power *p)
+{
+	return &p->options;
+}
+
+const struct power_inputs *power_inputs(const struct power *p)
+{
+	return &p->inputs;
+}
+
+int power_timer(
+	struct power *p, sd_event_source **ret, sd_event_time_handler_t handler, void *userdata)
+{
+	int r;
+
+	r = sd_event_add_time(p->options.event, ret, CLOCK_MONOTONIC, 0,
+		NSEC_PER_MSEC / NSEC_PER_USEC, handler, userdata);
+	return r < 0 ? r : sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
+}
+
+void power_arm(sd_event_source *timer, uint64_t nsec)
+{
+	(void) sd_event_source_set_time(timer, (clock_now_nsec() + nsec) / NSEC_PER_USEC);
+	(void) sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+}
+
+const char *power_describe(
+	const struct power_inputs *in, enum power_input input, char *text, size_t size)
+{
+	const struct power_input_info *info = &power_inputs_info[input];
+	const struct power_value *v = &in->values[input];
+
+	if (!v->known)
+		(void) snprintf(text, size, "%s unknown", info->name);
+	else if (info->unit[0])
+		(void) snprintf(text, size, "%s %.4g %s", info->name, v->value, info->unit);
+	else if (v->text[0])
+		(void) snprintf(text, size, "%s %s", info->name, v->text);
+	else
+		(void) snprintf(text, size, "%s %g", info->name, v->value);
+	return text;
+}
+
+/* Away from what was announced, not from what was there a moment ago: so small steps add up. */
+static bool worth_telling(const struct power_value *now, const struct power_value *told,
+	const struct power_input_info *info)
+{
+	if (now->known != told->known)
+		return true;
+	if (info->step == 0 && strcmp(now->text, told->text) != 0)
+		return true;
+	return info->step > 0 ? fabs(now->value - told->value) >= info->step
+			      : now->value != told->value;
+}
+
+static void schedule(struct power *p)
+{
+	uint64_t now = clock_now_nsec(), at = p->announced_nsec + COALESCE_NSEC;
+
+	if (p->scheduled)
+		return;
+	p->scheduled = true;
+	power_arm(p->announce, at > now ? at - now : 0);
+}
+
+/* Two changes in words, the others as a number: the policy looks at all inputs anyway. */
+static uint32_t collect_changes(struct power *p, char *reason, size_t size)
+{
+	uint32_t n = 0;
+	size_t used = 0;
+
+	for (enum power_input i = 0; i < _POWER_INPUT_MAX; i++) {
+		char text[96];
+
+		if (!worth_telling(&p->inputs.values[i], &p->announced[i], &power_inputs_info[i]))
+			continue;
+		p->announced[i] = p->inputs.values[i];
+		if (++n > 2)
+			continue;
+		used += (size_t) snprintf(reason + used, size - used, "%s%s", n > 1 ? ", " : "",
+			power_describe(&p->inputs, i, text, sizeof text));
+	}
+	if (n > 2)
+		(void) snprintf(reason + used, size - used, " and %u more", n - 2);
+	return n;
+}
+
+static int on_announce(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct power *p = userdata;
+	char reason[256];
+
+	p->scheduled = false;
+	if (collect_changes(p, reason, sizeof reason) == 0)
+		return 0;
+	p->announced_nsec = clock_now_nsec();
+	p->options.changed(p, reason, p->options.userdata);
+	return 0;
+}
+
+static void store(struct power *p, enum power_input input, const struct power_value *v)
+{
+	struct power_value *now = &p->inputs.values[input];
+
+	if (now->known == v->known && now->value == v->value && strcmp(now->text, v->text) == 0)
+		return;
+	*now = *v;
+	now->since_nsec = clock_now_nsec();
+	if (worth_telling(now, &p->announced[input], &power_inputs_info[input]))
+		schedule(p);
+}
+
+void power_set(struct power *p, enum power_input input, double value, const char *text)
+{
+	struct power_value v = {.known = isfinite(value), .value = value};
+
+	power_heard(p, power_inputs_info[input].source);
+	if (!v.known)
+		v.value = 0;
+	else if (text)
+		(void) snprintf(v.text, sizeof v.text, "%.31s", text);
+	store(p, input, &v);
+}
+
+void power_unset(struct power *p, enum power_input input)
+{
+	power_set(p, input, NAN, NULL);
+}
+
+void power_set_zones(struct power *p, const struct power_zone *zones, uint32_t n)
+{
+	p->inputs.n_zones = MIN_OF(n, POWER_ZONES_MAX);
+	memcpy(p->inputs.zones, zones, p->inputs.n_zones * sizeof *zones);
+}
+
+static int on_silence(sd_event_source *e, uint64_t usec, void *userdata)
+{
+	struct source *s = userdata;
+	static const struct power_value unknown;
+
+	log_debug("power: %s is silent", power_sources[s->id].name);
+	for (enum power_input i = 0; i < _POWER_INPUT_MAX; i++)
+		if (power_inputs_info[i].source == s->id)
+			store(s->power, i, &unknown);
+	if (s->id == POWER_THERMAL)
+		s->power->inputs.n_zones = 0;
+	return 0;
+}
+
+void power_heard(struct power *p, enum power_source source)
+{
+	struct source *s = &p->sources[source];
+
+	if (!s->lost)
+		return;
+	s->lost = false;
+	(void) sd_event_source_set_enabled(s->silence, SD_EVENT_OFF);
+}
+
+void power_lost(struct power *p, enum power_source source)
+{
+	struct source *s = &p->sources[source];
+
+	if (s->lost)
+		return;
+	s->lost = true;
+	power_arm(s->silence, p->options.silence_nsec ? p->options.silence_nsec
+						      : power_sources[source].silence_nsec);
+}
+
+void power_refresh(struct power *p)
+{
+	for (enum power_source i = 0; i < _POWER_SOURCE_MAX; i++)
+		if (p->sources[i].state && drivers[i]->refresh)
+			drivers[i]->refresh(p->sources[i].state);
+}
+
+void power_resumed(struct power *p)
+{
+	p->inputs.resumed_nsec = clock_now_nsec();
+	power_refresh(p);
+}
+
+/* A driver that did not find its source tries again: sensors and buses come late. */
+static void reopen(struct power *p)
+{
+	for (enum power_source i = 0; i < _POWER_SOURCE_MAX; i++)
+		if (!p->sources[i].state && drivers[i]->open(p, &p->sources[i].state) < 0)
+			p->sources[i].state = NULL;
+}
+
+static int on_refresh(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct power *p = userdata;
+
+	power_refresh(p);
+	reopen(p);
+	power_arm(p->refresh, REFRESH_NSEC);
+	return 0;
+}
+
+/* The clock that stands still in sleep is read first, so the difference is never below 0. */
+static uint64_t time_asleep(void)
+{
+	uint64_t awake = clock_now_nsec();
+	struct timespec t;
+
+	(void) clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t) t.tv_sec * NSEC_PER_SEC + (uint64_t) t.tv_nsec - awake;
+}
+
+static int on_poll(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct power *p = userdata;
+	uint64_t slept = time_asleep();
+
+	if (slept > p->slept_nsec + SLEPT_NSEC) {
+		log_info("power: the machine was asleep for %.0f s",
+			(double) (slept - p->slept_nsec) / (double) NSEC_PER_SEC);
+		power_resumed(p);
+	}
+	p->slept_nsec = slept;
+	for (enum power_source i = 0; i < _POWER_SOURCE_MAX; i++)
+		if (p->sources[i].state && drivers[i]->poll)
+			drivers[i]->poll(p->sources[i].state);
+	power_arm(p->poll, p->options.poll_nsec);
+	return 0;
+}
+
+static int make_timers(struct power *p)
+{
+	int r;
+
+	r = power_timer(p, &p->announce, on_announce, p);
+	if (r >= 0)
+		r = power_timer(p, &p->poll, on_poll, p);
+	if (r >= 0)
+		r = power_timer(p, &p->refresh, on_refresh, p);
+	for (enum power_source i = 0; r >= 0 && i < _POWER_SOURCE_MAX; i++) {
+		p->sources[i] = (struct source){.power = p, .id = i};
+		r = power_timer(p, &p->sources[i].silence, on_silence, &p->sources[i]);
+	}
+	return r;
+}
+
+int power_new(struct power **ret, const struct power_options *options)
+{
+	_cleanup_(power_freep) struct power *p = calloc(1, sizeof *p);
+	int r;
+
+	if (!p)
+		return -ENOMEM;
+	p->options = *options;
+	if (!p->options.sysfs)
+		p->options.sysfs = "/sys";
+	if (!p->options.proc)
+		p->options.proc = "/proc";
+	if (p->options.poll_nsec == 0)
+		p->options.poll_nsec = POLL_NSEC;
+	p->slept_nsec = time_asleep();
+	r = make_timers(p);
+	if (r < 0)
+		return r;
+	reopen(p);
+	power_arm(p->poll, 0);
+	power_arm(p->refresh, REFRESH_NSEC);
+	*ret = take_ptr(p);
+	return 0;
+}
+
+struct power *power_free(struct power *p)
+{
+	if (!p)
+		return NULL;
+	for (enum power_source i = 0; i < _POWER_SOURCE_MAX; i++) {
+		if (p->sources[i].state)
+			drivers[i]->close(p->sources[i].state);
+		(void) sd_event_source_disable_unref(p->sources[i].silence);
+	}
+	(void) sd_event_source_disable_unref(p->announce);
+	(void) sd_event_source_disable_unref(p->poll);
+	(void) sd_event_source_disable_unref(p->refresh);
+	free(p);
+	return NULL;
+}
