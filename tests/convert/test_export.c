@@ -85,7 +85,7 @@ static int fixture_init(struct fixture *f, const char *onnx, const char *data,
 	if (r >= 0)
 		r = export_scales(f->export, f->calibration, &e);
 	if (r >= 0)
-		r = export_weights(f->export, NULL, &e);
+		r = export_weights(f->export, &f->samples, SAMPLES, NULL, NULL, &e);
 	if (r >= 0)
 		r = export_file(f, &e);
 	if (r < 0)
