@@ -183,7 +183,7 @@ static void bench_product(const struct kernel *k, uint32_t rows, uint32_t column
 		.w = {rows, words, groups, group_words, planes, .alpha = level ? NULL : scales,
 			.offset = level ? NULL : scales, .level = level ? scales : NULL,
 			.level_stride = 1u << planes},
-		.x = {count, q, (const uint64_t *) (void *) q, ACTIVATION_PLANES},
+		.x = {count, q, (const uint64_t *) (void *) q, ACTIVATION_PLANES, columns},
 		.acc = acc,
 		.scratch = scratch,
 		.bits = bits,
