@@ -19,8 +19,8 @@
 
 #define WORK_MIN 5000
 
-#define LINES_BYTES (64 * 1024)
-#define DEPTHWISE_CHANNELS 64
+#define LINES_BYTES (128 * 1024)
+#define DEPTHWISE_CHANNELS 192
 
 static size_t scratch_take(size_t *at, size_t bytes)
 {
@@ -241,7 +241,7 @@ static int steps_init(struct plan *p, uint32_t cpu, struct error *reterr)
 static int pick_kernels(struct plan *p, uint32_t cpu, struct error *reterr)
 {
 	static const enum kernel_op needed[] = {KERNEL_REQUANTIZE, KERNEL_ADD, KERNEL_TABLE,
-		KERNEL_MAX, KERNEL_SUM, KERNEL_SOFTMAX};
+		KERNEL_MAX, KERNEL_SUM, KERNEL_SOFTMAX, KERNEL_QUANTIZE};
 
 	for (uint32_t i = 0; i < ARRAY_SIZE(needed); i++) {
 		p->kernels[needed[i]] = kernel_pick(needed[i], cpu, NULL);

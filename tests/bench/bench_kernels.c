@@ -127,6 +127,9 @@ static void run_elements(void *userdata)
 	case KERNEL_SOFTMAX:
 		k->softmax(e->f, ELEMENTS, e->gain);
 		break;
+	case KERNEL_QUANTIZE:
+		k->quantize(e->f, ELEMENTS, 30.0f, 128, e->out);
+		break;
 	case KERNEL_MATMUL:
 	case KERNEL_MATMUL_BITS:
 	case _KERNEL_OP_MAX:

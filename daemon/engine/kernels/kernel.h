@@ -38,6 +38,7 @@ enum kernel_op {
 	KERNEL_MAX,	   /* max_fn */
 	KERNEL_SUM,	   /* sum_fn */
 	KERNEL_SOFTMAX,	   /* softmax_fn */
+	KERNEL_QUANTIZE,   /* quantize_fn */
 	_KERNEL_OP_MAX,
 };
 
@@ -131,6 +132,11 @@ typedef void sum_fn(const uint8_t *in, uint32_t count, int32_t *acc);
 /** softmax_fn - see op.h, OP_SOFTMAX */
 typedef void softmax_fn(const float *in, uint32_t count, float *out);
 
+/** quantize_fn - out[i] = clamp((int) rint(in[i] * factor) + zero_point, 0, 255); NaN counts as zero.
+ * Each number is read once: a client may be writing to it. */
+typedef void quantize_fn(
+	const float *in, uint32_t count, float factor, int32_t zero_point, uint8_t *out);
+
 /**
  * struct kernel - one row of the list
  * @needs: CPU_* flags
@@ -155,6 +161,7 @@ struct kernel {
 		max_fn *max;
 		sum_fn *sum_rows;
 		softmax_fn *softmax;
+		quantize_fn *quantize;
 		void (*any)(void);
 	};
 };
