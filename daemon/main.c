@@ -19,6 +19,9 @@ static const char help[] =
 	"  --bus=system|session|ADDRESS  where to appear (default: system)\n"
 	"  --config=FILE                 configuration (default: /etc/bitshed/bitshed.yaml), and "
 	"FILE.d/*.yaml\n"
+	"  --policy=FILE                 rules of this file only (default: all of /usr/lib/bitshed/policies and\n"
+	"                                /etc/bitshed/policies)\n"
+	"  --check-policy FILE...        read these rules, say what is wrong with them, and exit\n"
 	"  --check-config                read the configuration, say what is wrong with it, and "
 	"exit\n"
 	"  --model=NAME=FILE             load this model at the start; may be given again\n"
@@ -30,7 +33,9 @@ struct arguments {
 	struct config_model models[MODELS_MAX];
 	char dropin_dir[4096];
 	int log_level;
-	bool check_config;
+	bool check_config, check_policy;
+	char **files;
+	uint32_t n_files;
 };
 
 static int parse_level(const char *name)
@@ -78,6 +83,12 @@ static int parse_option(struct arguments *a, int option)
 	case 'c':
 		a->options.config_file = optarg;
 		return 1;
+	case 'p':
+		a->options.policy_file = optarg;
+		return 1;
+	case 'P':
+		a->check_policy = true;
+		return 1;
 	case 'C':
 		a->check_config = true;
 		return 1;
@@ -102,6 +113,8 @@ static int parse(struct arguments *a, int argc, char **argv)
 	static const struct option options[] = {
 		{"bus", required_argument, NULL, 'b'},
 		{"config", required_argument, NULL, 'c'},
+		{"policy", required_argument, NULL, 'p'},
+		{"check-policy", no_argument, NULL, 'P'},
 		{"check-config", no_argument, NULL, 'C'},
 		{"model", required_argument, NULL, 'm'},
 		{"log-level", required_argument, NULL, 'l'},
@@ -116,7 +129,11 @@ static int parse(struct arguments *a, int argc, char **argv)
 		if (r <= 0)
 			return r;
 	}
-	if (optind < argc)
+	a->files = argv + optind;
+	a->n_files = (uint32_t) (argc - optind);
+	if (a->check_policy && a->n_files == 0)
+		return usage("expected files after", "--check-policy");
+	if (!a->check_policy && optind < argc)
 		return usage("unexpected argument", argv[optind]);
 	if (snprintf(a->dropin_dir, sizeof a->dropin_dir, "%s.d", a->options.config_file)
 		>= (int) sizeof a->dropin_dir)
@@ -135,6 +152,20 @@ static int check_config(const struct arguments *a)
 	r = config_load(&config, a->options.config_file, a->options.dropin_dir, &why);
 	if (r < 0)
 		fprintf(stderr, "%s\n", error_text(&why, r));
+	return r;
+}
+
+static int check_policy(const struct arguments *a)
+{
+	_cleanup_(rules_freep) struct rules *rules = NULL;
+	struct error why = {};
+	int r;
+
+	r = rules_load(&rules, NULL, NULL, (const char *const *) a->files, a->n_files, &why);
+	if (r < 0)
+		fprintf(stderr, "%s\n", error_text(&why, r));
+	else
+		printf("%u rules, at most %u switches in an hour\n", rules->n_rules, rules->switches_per_hour);
 	return r;
 }
 
@@ -164,6 +195,6 @@ int main(int argc, char **argv)
 	if (r <= 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	log_init(getenv("JOURNAL_STREAM") != NULL, a.log_level);
-	r = a.check_config ? check_config(&a) : run(&a);
+	r = a.check_config ? check_config(&a) : a.check_policy ? check_policy(&a) : run(&a);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -17,3 +17,12 @@ static inline uint64_t clock_now_nsec(void)
 	(void) clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t) t.tv_sec * NSEC_PER_SEC + (uint64_t) t.tv_nsec;
 }
+
+/** clock_boot_nsec() - CLOCK_BOOTTIME: goes on in suspend. */
+static inline uint64_t clock_boot_nsec(void)
+{
+	struct timespec t;
+
+	(void) clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t) t.tv_sec * NSEC_PER_SEC + (uint64_t) t.tv_nsec;
+}

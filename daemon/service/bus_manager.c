@@ -20,7 +20,7 @@ struct call {
 	struct manager *manager;
 	sd_bus_message *message;
 	struct entry *entry;
-	const char *rule;
+	char rule[RULE_NAME_SIZE];
 	size_t input_bytes;
 	struct request request;
 	float output[];
@@ -236,7 +236,7 @@ static int new_call(struct entry *e, sd_bus_message *m, const struct infer_optio
 	c->manager = manager;
 	c->message = sd_bus_message_ref(m);
 	c->entry = entry_ref(e);
-	c->rule = policy_rule_name(e->active.rule);
+	(void) snprintf(c->rule, sizeof c->rule, "%s", e->active.rule_name);
 	c->request.plan = plan_ref(e->plan);
 	c->request.input = input;
 	c->request.output = c->output;

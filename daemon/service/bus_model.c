@@ -55,7 +55,7 @@ GETTER(rule)
 {
 	const struct entry *e = userdata;
 
-	return sd_bus_message_append(reply, "s", e->plan ? policy_rule_name(e->active.rule) : "");
+	return sd_bus_message_append(reply, "s", e->plan ? e->active.rule_name : "");
 }
 
 GETTER(rule_text)
@@ -67,11 +67,15 @@ GETTER(rule_text)
 
 GETTER(rules)
 {
+	const struct entry *e = userdata;
+	const struct rules *rules = e->manager->rules;
 	int r;
 
 	r = sd_bus_message_open_container(reply, 'a', "s");
 	for (int i = 0; r >= 0 && i < _RULE_MAX; i++)
 		r = sd_bus_message_append(reply, "s", policy_rule_name(i));
+	for (uint32_t i = 0; r >= 0 && rules && i < rules->n_names; i++)
+		r = sd_bus_message_append(reply, "s", rules->names[i]);
 	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 

@@ -12,6 +12,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "service/bus.h"
@@ -101,16 +102,24 @@ static void start_job(struct entry *e)
 	builder_push(e->manager->builder, &e->job);
 }
 
-static void resolve(const struct entry *e, struct budget *ret)
+static void resolve(struct entry *e, struct budget *ret)
 {
-	struct policy_inputs inputs = {
+	const struct manager *m = e->manager;
+	struct policy_model model = {
+		.name = e->name,
 		.bits_max = e->network->planes_max,
 		.bits_by_hand = e->bits_by_hand,
-		.profile = e->manager->profile,
-		.profile_bits = e->manager->config->profile_bits,
+		.profile = m->profile,
+		.profile_bits = m->config->profile_bits[m->profile],
+		.accuracies = e->network->accuracies,
+		.n_accuracies = e->network->n_accuracies,
 	};
+	struct policy_inputs inputs = m->inputs;
 
-	policy_resolve(&inputs, ret);
+	inputs.now_nsec = clock_boot_nsec();
+	inputs.plain[SENSE_PROFILE] = (struct reading) {m->profile, true};
+	policy_resolve(m->rules, &inputs, &model, &e->policy, &e->policy);
+	*ret = e->policy.budget;
 }
 
 static void start_build(struct entry *e, const struct budget *budget)

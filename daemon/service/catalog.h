@@ -40,6 +40,7 @@ enum entry_state {
  * @fd: the file, while it is being opened
  * @network, @plan: NULL unless READY (network: or being built)
  * @active: what @plan was built for; @building: what the job is building
+ * @policy: what the last decision left for the next
  * @bits_by_hand: 0: automatic; @bits_by_hand_active: as it was when @plan was built, to go back to
  * @waiters: struct waiter, SetBits() calls to answer when the switch has happened
  */
@@ -58,6 +59,7 @@ struct entry {
 	struct network *network;
 	struct plan *plan;
 	struct budget active, building;
+	struct policy_state policy;
 	double bits_by_hand, bits_by_hand_active;
 	struct job job;
 	bool job_running;

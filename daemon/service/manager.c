@@ -114,6 +114,22 @@ static void apply_config(struct manager *m)
 	update_all(m);
 }
 
+static int load_rules(struct manager *m, struct error *reterr)
+{
+	_cleanup_(rules_freep) struct rules *rules = NULL;
+	int r;
+
+	r = rules_load(&rules, BITSHED_POLICY_DIR, "/etc/bitshed/policies", &m->policy_file, !!m->policy_file,
+		reterr);
+	if (r >= 0)
+		r = rules_take_numbers(rules, m->rules);
+	if (r < 0)
+		return r;
+	(void) rules_free(m->rules);
+	m->rules = take_ptr(rules);
+	return 0;
+}
+
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
 	struct manager *m = userdata;
@@ -264,7 +280,10 @@ int manager_new(struct manager **ret, const struct manager_options *options, str
 	m->profile = PROFILE_BALANCED;
 	m->config_file = options->config_file;
 	m->dropin_dir = options->dropin_dir;
+	m->policy_file = options->policy_file;
 	r = config_load(&m->config, m->config_file, m->dropin_dir, reterr);
+	if (r >= 0)
+		r = load_rules(m, reterr);
 	if (r < 0)
 		return r;
 	r = sd_event_new(&m->event);
@@ -314,6 +333,7 @@ struct manager *manager_free(struct manager *m)
 	(void) sd_bus_flush_close_unref(m->bus);
 	(void) sd_event_unref(m->event);
 	(void) config_unref(m->config);
+	(void) rules_free(m->rules);
 	free(m);
 	return NULL;
 }

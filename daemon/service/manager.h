@@ -11,12 +11,14 @@
 #include "service/builder.h"
 #include "service/config.h"
 #include "service/limits.h"
+#include "service/policy.h"
 #include "service/queue.h"
 
 /**
  * struct manager - owned by main; everything in it belongs to the loop thread
  * @entries: the catalog, struct entry; @sessions: struct session; @calls: Infer() calls that wait
  * @calls_bytes: inputs that the waiting calls keep in memory
+ * @rules: of the policy files; NULL: there are none; @inputs: what the board feels, without the time
  * @device: the processor; @workspace: its scratch, of whoever runs a request of @queue
  * @config: replaced whole; @config_file, @dropin_dir: where it came from
  */
@@ -24,11 +26,13 @@ struct manager {
 	sd_event *event;
 	sd_bus *bus;
 	struct config *config;
-	const char *config_file, *dropin_dir;
+	const char *config_file, *dropin_dir, *policy_file;
 	struct list entries, sessions, calls;
 	uint32_t n_entries, n_sessions;
 	uint64_t session_serial, calls_bytes;
 	enum profile profile;
+	struct rules *rules;
+	struct policy_inputs inputs;
 	struct limits limits;
 	struct builder *builder;
 	struct device *device;
@@ -39,10 +43,11 @@ struct manager {
 /**
  * struct manager_options - what the command line says; strings outlive the manager
  * @bus: "system", "session" or an address
+ * @policy_file: read instead of the folders, or NULL
  * @models: loaded at the start, beside those of the configuration
  */
 struct manager_options {
-	const char *bus, *config_file, *dropin_dir;
+	const char *bus, *config_file, *dropin_dir, *policy_file;
 	struct config_model *models;
 	uint32_t n_models;
 };
