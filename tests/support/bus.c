@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -215,4 +216,25 @@ int test_daemon_stop(pid_t pid)
 			n_children--;
 		}
 	return status;
+}
+
+uint64_t test_plane_bytes(pid_t pid)
+{
+	char path[64], line[512];
+	uint64_t sum = 0, kib;
+	bool plane = false;
+	FILE *f;
+
+	(void) snprintf(path, sizeof path, "/proc/%d/smaps", (int) pid);
+	f = fopen(path, "r");
+	if (!f)
+		die(path);
+	while (fgets(line, sizeof line, f)) {
+		if (strchr("0123456789abcdef", line[0]))
+			plane = strstr(line, "/memfd:bitshed-plane") != NULL;
+		else if (plane && sscanf(line, "Rss: %" SCNu64 " kB", &kib) == 1)
+			sum += kib * 1024;
+	}
+	(void) fclose(f);
+	return sum;
 }

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdint.h>
 #include <sys/types.h>
 #include <systemd/sd-bus.h>
 
@@ -32,3 +33,6 @@ pid_t test_daemon_start(const char *const *args);
 
 /** test_daemon_stop() - SIGTERM and wait. Return: as waitpid()'s status */
 int test_daemon_stop(pid_t pid);
+
+/** test_plane_bytes() - resident bytes of the daemon's plane memfds, as /proc/PID/smaps has them */
+uint64_t test_plane_bytes(pid_t pid);

@@ -303,3 +303,18 @@ struct network *test_network_open(const struct test_network_options *options)
 	must_not_fail(network_open(&n, fd, &e), &e);
 	return n;
 }
+
+uint64_t test_network_plane_bytes(const struct network *n, double bits)
+{
+	uint64_t shed = 0, fixed = 0;
+
+	for (uint32_t i = 0; i < n->n_matrices; i++) {
+		const struct matrix *m = &n->matrices[i];
+
+		if (m->fixed)
+			fixed += (uint64_t) m->rows * m->columns * m->planes;
+		else
+			shed += (uint64_t) m->rows * m->columns;
+	}
+	return (uint64_t) ((double) shed * bits + (double) fixed) / 8;
+}

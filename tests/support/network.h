@@ -42,5 +42,8 @@ int test_network_memfd(const struct test_network_options *options);
 /** test_network_open() - made, written and read back. Return: one reference */
 struct network *test_network_open(const struct test_network_options *options);
 
+/** test_network_plane_bytes() - parameters * bits / 8; matrices that are fixed have their own bits */
+uint64_t test_network_plane_bytes(const struct network *n, double bits);
+
 /** test_random() - xorshift64*; @state must not be 0 */
 uint64_t test_random(uint64_t *state);
