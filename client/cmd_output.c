@@ -93,7 +93,7 @@ int complain(struct command *c, int r, const struct bitshed_error *e, const char
 		return EXIT_CODE_NO_SUCH_MODEL;
 	}
 	if (code == EXIT_CODE_NO_DAEMON)
-		(void) fprintf(stderr, "Try 'systemctl start bitshed', or name its bus with "
+		(void) fprintf(stderr, "Try 'systemctl start bitshedd', or name its bus with "
 				       "--bus=ADDRESS|session.\n");
 	else if (code == EXIT_CODE_DENIED)
 		(void) fprintf(stderr, "A model that a user loaded is changed by that user or an "

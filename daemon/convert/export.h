@@ -133,8 +133,14 @@ int export_graph(struct export **ret, const struct net *net, const struct export
 /** export_scales() - ranges to scales, clamps, gains and tables. Return: 0 or -ENOMEM */
 int export_scales(struct export *e, const struct calibration *c, struct error *reterr);
 
-/** export_weights() - quantize and pack every matrix. Return: 0, -ENOMEM, or the quantizer's error */
-int export_weights(struct export *e, const struct progress *progress, struct error *reterr);
+/**
+ * export_weights() - quantize and pack every matrix
+ * @samples: where the quantizer needs inputs, else NULL; up to @limit of them are looked at
+ *
+ * Return: 0, -ENOMEM, or the error of the quantizer or of reading.
+ */
+int export_weights(struct export *e, struct samples *samples, uint32_t limit, struct threads *threads,
+	const struct progress *progress, struct error *reterr);
 
 /**
  * struct export_words - what the file says beside the numbers

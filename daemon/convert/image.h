@@ -39,7 +39,7 @@ int image_load(struct image *ret, const char *path, struct error *reterr);
  * @out: [height][width][channels]; must not overlap @in
  *
  * Bilinear; where the picture shrinks the triangle is as wide as an output pixel, so nothing
- * aliases. Return: 0 or -ENOMEM. Any thread.
+ * aliases. The bytes are those of Pillow's Image.resize(BILINEAR). Return: 0 or -ENOMEM. Any thread.
  */
 int image_resize(uint8_t *out, uint32_t height, uint32_t width, const uint8_t *in,
 	uint32_t in_height, uint32_t in_width, uint32_t channels);

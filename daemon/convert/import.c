@@ -122,7 +122,8 @@ static int build(struct work *w, const struct import *i, struct error *reterr)
 	if (r >= 0)
 		r = export_scales(w->export, w->calibration, reterr);
 	if (r >= 0)
-		r = export_weights(w->export, i->progress, reterr);
+		r = export_weights(w->export, i->calibrate ? &w->samples : NULL, i->samples, i->threads,
+			i->progress, reterr);
 	if (r < 0 || !i->correct || !i->calibrate)
 		return r;
 	return correct_widths(w->export, w->calibration, &w->samples, i->output, i->threads,

@@ -126,22 +126,27 @@ static void encode_group(struct coded *c, uint32_t row, uint32_t group, const fl
 	}
 }
 
+void integer_scales(struct coded *c, uint32_t row)
+{
+	uint32_t widest = 0;
+	float scale;
+
+	for (uint32_t g = 1; g < c->groups; g++)
+		if (reach(c, row, g) > reach(c, row, widest))
+			widest = g;
+	scale = reach(c, row, widest) / WEIGHT_MAX;
+	for (uint32_t g = 0; scale > 0 && g < c->groups; g++)
+		round_group(c->alpha + ((size_t) row * c->groups + g) * c->planes, c->planes, scale,
+			g == widest);
+}
+
 void integer_codes(struct coded *c, const float *weights)
 {
 	if (c->coding != CODING_SUM || c->offset || c->planes < 5)
 		return;
 	for (uint32_t r = 0; r < c->rows; r++) {
-		uint32_t widest = 0;
-		float scale;
-
-		for (uint32_t g = 1; g < c->groups; g++)
-			if (reach(c, r, g) > reach(c, r, widest))
-				widest = g;
-		scale = reach(c, r, widest) / WEIGHT_MAX;
-		for (uint32_t g = 0; scale > 0 && g < c->groups; g++) {
-			round_group(c->alpha + ((size_t) r * c->groups + g) * c->planes, c->planes, scale,
-				g == widest);
+		integer_scales(c, r);
+		for (uint32_t g = 0; g < c->groups; g++)
 			encode_group(c, r, g, weights + (size_t) r * c->columns);
-		}
 	}
 }

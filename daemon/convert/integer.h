@@ -14,6 +14,9 @@
 int integer_grid(struct coded *ret, float *row_scale, const float *weights, uint32_t rows,
 	uint32_t columns);
 
+/** integer_scales() - put the scales of one row on the integer grid; @c: sum coding without offsets */
+void integer_scales(struct coded *c, uint32_t row);
+
 /**
  * integer_codes() - put the scales of all planes on the integer grid, choose the last planes again
  * @c: sum coding without offsets and at least five planes; anything else stays as it is

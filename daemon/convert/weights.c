@@ -4,9 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "convert/calibrated.h"
 #include "convert/export.h"
 #include "convert/integer.h"
 #include "convert/model_write.h"
+
+#define CALIBRATED_COLUMNS_MAX 4608
+#define MOMENTS_BYTES_MAX (UINT64_C(512) << 20)
 
 static int pack_planes(struct export_matrix *m)
 {
@@ -25,23 +29,50 @@ static int pack_planes(struct export_matrix *m)
 	return 0;
 }
 
-static int quantize_matrix(struct export *e, struct export_matrix *m, struct error *reterr)
+static struct quantize_options matrix_options(const struct export *e, const struct export_matrix *m)
 {
 	const struct export_options *x = &e->options;
-	struct quantize_options o = {.planes = m->fixed ? x->edge_planes : x->planes,
+	uint32_t planes = m->fixed ? x->edge_planes : x->planes;
+
+	return (struct quantize_options){
+		.planes = MIN_OF(MAX_OF(planes, x->quantizer->planes_min), x->quantizer->planes_max),
 		.group_columns = m->columns <= x->group_columns ? m->columns : x->group_columns,
 		.per_tensor = x->per_tensor, .seed = x->seed};
+}
+
+/* Plain int8: nothing narrower is asked of it, or the eighth bit matters more. */
+static bool is_grid(const struct export *e, const struct export_matrix *m)
+{
+	return matrix_options(e, m).planes == 8 && (m->fixed || e->whole_grid);
+}
+
+/* H and its inverse take three times columns^2; a matrix where that is too much is fitted without. */
+static bool is_calibrated(const struct export *e, const struct export_matrix *m)
+{
+	return !e->options.quantizer->run && !is_grid(e, m) && m->columns <= CALIBRATED_COLUMNS_MAX;
+}
+
+static int quantize_matrix(struct export *e, struct export_matrix *m, struct second_moment *moment,
+	struct threads *threads, struct error *reterr)
+{
+	struct quantize_options o = matrix_options(e, m);
 	int r;
 
-	if (o.planes == 8 && (m->fixed || e->whole_grid)) {
+	if (is_grid(e, m)) {
 		r = integer_grid(&m->coded, m->row_scale, m->weight, m->rows, m->columns);
 		return r < 0 ? r : pack_planes(m);
 	}
-	o.planes = MIN_OF(MAX_OF(o.planes, x->quantizer->planes_min), x->quantizer->planes_max);
-	r = x->quantizer->run(&m->coded, m->weight, m->rows, m->columns, &o, reterr);
+	if (moment->h)
+		r = calibrated_matrix(&m->coded, m->weight, m->rows, m->columns, moment, &o, threads,
+			reterr);
+	else
+		r = (e->options.quantizer->run ?: quantizer_find("bcq")->run)(&m->coded, m->weight, m->rows,
+			m->columns, &o, reterr);
 	if (r < 0)
 		return error_prefix(reterr, r, "%s", e->net->nodes[m->net_node].name);
-	integer_codes(&m->coded, m->weight);
+	if (!moment->h)
+		integer_codes(&m->coded, m->weight);
+	second_moment_done(moment);
 	return pack_planes(m);
 }
 
@@ -70,20 +101,70 @@ static bool needs_whole_grid(const struct export *e)
 	return false;
 }
 
-int export_weights(struct export *e, const struct progress *progress, struct error *reterr)
+/**
+ * struct batch - matrices whose second moments are in memory together
+ * @moments, @wanted: [n_matrices]
+ */
+struct batch {
+	uint32_t n_matrices, begin, end;
+	struct second_moment *moments;
+	bool *wanted;
+};
+
+static void batch_done(struct batch *b)
 {
+	for (uint32_t i = 0; b->moments && i < b->n_matrices; i++)
+		second_moment_done(&b->moments[i]);
+	free(b->moments);
+	free(b->wanted);
+}
+
+/* As many matrices as fit, one at least. Return: whether any of them needs its inputs */
+static bool batch_next(struct batch *b, const struct export *e)
+{
+	uint64_t bytes = 0;
+	bool any = false;
+
+	memset(b->wanted, 0, b->n_matrices * sizeof *b->wanted);
+	for (b->begin = b->end; b->end < b->n_matrices; b->end++) {
+		if (!is_calibrated(e, &e->matrices[b->end]))
+			continue;
+		bytes += second_moment_bytes(e, b->end);
+		if (any && bytes > MOMENTS_BYTES_MAX)
+			break;
+		any = b->wanted[b->end] = true;
+	}
+	return any;
+}
+
+int export_weights(struct export *e, struct samples *samples, uint32_t limit, struct threads *threads,
+	const struct progress *progress, struct error *reterr)
+{
+	_cleanup_(batch_done) struct batch b = {.n_matrices = e->n_matrices};
 	uint64_t all = 0, done = 0;
 	int r = 0;
 
+	b.moments = calloc((size_t) e->n_matrices + 1, sizeof *b.moments);
+	b.wanted = calloc((size_t) e->n_matrices + 1, sizeof *b.wanted);
+	if (!b.moments || !b.wanted)
+		return -ENOMEM;
+	if (!e->options.quantizer->run && !samples)
+		return error_set(reterr, -EINVAL, "method %s needs calibration data",
+			e->options.quantizer->name);
 	for (uint32_t i = 0; i < e->n_matrices; i++)
 		all += (uint64_t) e->matrices[i].rows * e->matrices[i].columns;
 	e->whole_grid = needs_whole_grid(e);
-	for (uint32_t i = 0; r >= 0 && i < e->n_matrices; i++) {
-		r = quantize_matrix(e, &e->matrices[i], reterr);
-		if (r >= 0)
-			r = corrections_init(&e->matrices[i]);
-		done += (uint64_t) e->matrices[i].rows * e->matrices[i].columns;
-		progress_step(progress, "quantizing", done, all);
+	while (r >= 0 && b.end < e->n_matrices) {
+		if (batch_next(&b, e))
+			r = second_moments(b.moments, b.wanted, e, samples, limit, threads, progress,
+				reterr);
+		for (uint32_t i = b.begin; r >= 0 && i < b.end; i++) {
+			r = quantize_matrix(e, &e->matrices[i], &b.moments[i], threads, reterr);
+			if (r >= 0)
+				r = corrections_init(&e->matrices[i]);
+			done += (uint64_t) e->matrices[i].rows * e->matrices[i].columns;
+			progress_step(progress, "quantizing", done, all);
+		}
 	}
 	return r;
 }
@@ -96,7 +177,8 @@ static void fill_matrix(struct matrix *to, const struct export_matrix *m)
 		.row_bits = bits_row_bits(c->columns, m->depthwise), .group_columns = c->group_columns,
 		.groups = c->groups, .planes = c->planes, .fixed = m->fixed,
 		.depthwise = m->depthwise, .shared_levels = c->shared_levels, .coding = c->coding,
-		.alpha = c->alpha, .offset = c->offset, .level = c->level, .bias = m->bias,
+		.alpha_widths = c->alpha_widths,
+		.alpha = c->alpha, .offset = c->offset, .alpha_at = c->alpha_at, .level = c->level, .bias = m->bias,
 		.gain_at = m->gain_at, .bias_at = m->bias_at, .sensitivity = m->sensitivity};
 }
 

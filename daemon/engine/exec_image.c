@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Steps that take each value by itself, or just move them. A task is a run of values or a line. */
-#include <math.h>
 #include <string.h>
 
 #include "engine/exec_steps.h"
-#include "engine/kernels/round.h"
 
 #define CHUNK (16 * 1024)
 #define BYTES_PER_NSEC 4
@@ -55,15 +53,9 @@ static void floats_task(void *userdata, uint32_t task, uint32_t thread)
 	const struct run *r = userdata;
 	const struct value *v = run_output_value(r);
 	const uint64_t first = (uint64_t) task * CHUNK, n = chunk_count(r, first);
-	const float *from = (const float *) r->input + first;
-	const float factor = 1.0f / v->scale, low = -(float) v->zero_point;
-	uint8_t *to = (uint8_t *) run_output(r) + first;
 
-	for (uint64_t i = 0; i < n; i++) {
-		float t = from[i] * factor;
-
-		to[i] = round_u8(isnan(t) ? 0.0f : t, low, low + 255.0f, v->zero_point);
-	}
+	r->plan->kernels[KERNEL_QUANTIZE]->quantize((const float *) r->input + first, (uint32_t) n,
+		1.0f / v->scale, v->zero_point, (uint8_t *) run_output(r) + first);
 }
 
 void step_input(const struct run *r)

@@ -53,7 +53,11 @@ static void find_columns(const struct run *r, uint32_t group, uint64_t first, ui
 		.zero_point = in->zero_point,
 	};
 
-	*ret = (struct kernel_columns){.count = count, .planes = r->op->activation_bits};
+	*ret = (struct kernel_columns){
+		.count = count,
+		.planes = r->op->activation_bits,
+		.values = r->network->matrices[r->op->matrix].columns,
+	};
 	if (s->direct) {
 		ret->u8 = g.data + first * g.stride;
 		return;

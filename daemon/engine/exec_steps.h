@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <string.h>
+
 #include "engine/exec.h"
 
 /**
@@ -66,6 +68,25 @@ static inline void run_tasks(
 	const struct run *r, threads_fn *fn, void *userdata, uint64_t n_tasks, uint64_t work)
 {
 	threads_run(run_threads(r, work), fn, userdata, (uint32_t) n_tasks);
+}
+
+/** run_copy() - memcpy() for short runs of varying length: fixed-size moves, the last one overlapping,
+ * beat it */
+static inline void run_copy(uint8_t *restrict to, const uint8_t *restrict from, size_t n)
+{
+	size_t i = 0;
+
+	if (n >= 16) {
+		for (; i + 16 < n; i += 16)
+			memcpy(to + i, from + i, 16);
+		memcpy(to + n - 16, from + n - 16, 16);
+	} else if (n >= 8) {
+		memcpy(to, from, 8);
+		memcpy(to + n - 8, from + n - 8, 8);
+	} else {
+		for (; i < n; i++)
+			to[i] = from[i];
+	}
 }
 
 /**

@@ -7,25 +7,6 @@
 
 #include "engine/exec_steps.h"
 
-/* Runs are short and their length varies: fixed-size moves, the last one overlapping, beat
- * memcpy(). */
-static inline void copy_run(uint8_t *restrict to, const uint8_t *restrict from, size_t n)
-{
-	size_t i = 0;
-
-	if (n >= 16) {
-		for (; i + 16 < n; i += 16)
-			memcpy(to + i, from + i, 16);
-		memcpy(to + n - 16, from + n - 16, 16);
-	} else if (n >= 8) {
-		memcpy(to, from, 8);
-		memcpy(to + n - 8, from + n - 8, 8);
-	} else {
-		for (; i < n; i++)
-			to[i] = from[i];
-	}
-}
-
 /* One tap line whose taps are neighbours in memory: left of the image, inside, right of it. */
 static void gather_run(const struct gather *g, const uint8_t *line, int64_t x, uint8_t *to)
 {
@@ -36,7 +17,7 @@ static void gather_run(const struct gather *g, const uint8_t *line, int64_t x, u
 
 	memset(to, g->zero_point, (size_t) inside * c);
 	if (outside > inside)
-		copy_run(to + (size_t) inside * c, line + (size_t) (x + inside) * c,
+		run_copy(to + (size_t) inside * c, line + (size_t) (x + inside) * c,
 			(size_t) (outside - inside) * c);
 	memset(to + (size_t) outside * c, g->zero_point, (size_t) (taps - outside) * c);
 }
@@ -49,7 +30,7 @@ static void gather_taps(const struct gather *g, const uint8_t *line, int64_t x, 
 		if (x < 0 || x >= g->image.width)
 			memset(to, g->zero_point, c);
 		else
-			copy_run(to, line + (size_t) x * g->image.channels + g->first_channel, c);
+			run_copy(to, line + (size_t) x * g->image.channels + g->first_channel, c);
 	}
 }
 
@@ -85,7 +66,7 @@ static void gather_inside(const struct gather *g, int64_t y, int64_t x, uint8_t 
 	const uint8_t *from = g->data + (size_t) y * line_bytes + (size_t) x * g->image.channels;
 
 	for (uint32_t i = 0; i < g->op->kernel_h; i++) {
-		copy_run(to, from, tap_line);
+		run_copy(to, from, tap_line);
 		to += tap_line;
 		from += line_bytes * g->op->dilation_h;
 	}

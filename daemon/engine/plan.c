@@ -12,14 +12,15 @@
  */
 #define TILE_BYTES (128 * 1024)
 #define TILE_COLUMNS_MAX 256
-#define ACC_BYTES (64 * 1024)
+#define ACC_BYTES (112 * 1024)
 #define BLOCK_ROWS_MIN 16
+#define TILE_COLUMNS_MIN 96 /* fewer would decode too often for the sake of whole rows */
 #define REPEAT_VALUES 256 /* requantize about so many values per call */
 
 #define WORK_MIN 5000
 
-#define LINES_BYTES (64 * 1024)
-#define DEPTHWISE_CHANNELS 64
+#define LINES_BYTES (128 * 1024)
+#define DEPTHWISE_CHANNELS 192
 
 static size_t scratch_take(size_t *at, size_t bytes)
 {
@@ -90,13 +91,19 @@ static bool is_direct(const struct step *s, const struct value *in)
 	       op->pad_bottom == 0 && op->pad_right == 0 && in->shape.channels % 64 == 0;
 }
 
-/* What fits near the processor, in tiles of one size, so that the last one is not a crumb. */
-static uint32_t tile_columns(const struct step *s, const struct value *out)
+/*
+ * What fits near the processor, in tiles of one size, so that the last one is not a crumb. Sums of all
+ * rows together leave in long runs, if that does not take much of the tile.
+ */
+static uint32_t tile_columns(const struct step *s, const struct value *out, uint32_t rows)
 {
 	uint64_t all = (uint64_t) out->shape.height * out->shape.width;
 	uint64_t like = s->kernel->columns_per_tile;
 	uint64_t n = TILE_BYTES / ((uint64_t) s->matrix.words * BITS_PER_WORD), tiles;
+	uint64_t whole = ACC_BYTES / sizeof(int32_t) / rows / like * like;
 
+	if (whole >= TILE_COLUMNS_MIN)
+		n = MIN_OF(n, whole);
 	n = MAX_OF(MIN_OF(n, TILE_COLUMNS_MAX), like);
 	tiles = (all + n - 1) / n;
 	n = ((all + tiles - 1) / tiles + like - 1) / like * like;
@@ -125,7 +132,7 @@ static int convolution_init(
 	if (r < 0)
 		return r;
 	s->direct = is_direct(s, &n->values[op->inputs[0]]);
-	s->columns_per_tile = tile_columns(s, out);
+	s->columns_per_tile = tile_columns(s, out, rows);
 	s->rows_per_block = block_rows(s, rows);
 	if (s->rows_per_block == rows && op->groups == 1 && out->element == ELEMENT_U8)
 		s->repeat = MIN_OF(MAX_OF(REPEAT_VALUES / rows, 1), s->columns_per_tile);
@@ -234,7 +241,7 @@ static int steps_init(struct plan *p, uint32_t cpu, struct error *reterr)
 static int pick_kernels(struct plan *p, uint32_t cpu, struct error *reterr)
 {
 	static const enum kernel_op needed[] = {KERNEL_REQUANTIZE, KERNEL_ADD, KERNEL_TABLE,
-		KERNEL_MAX, KERNEL_SUM, KERNEL_SOFTMAX};
+		KERNEL_MAX, KERNEL_SUM, KERNEL_SOFTMAX, KERNEL_QUANTIZE};
 
 	for (uint32_t i = 0; i < ARRAY_SIZE(needed); i++) {
 		p->kernels[needed[i]] = kernel_pick(needed[i], cpu, NULL);

@@ -17,7 +17,7 @@ const struct command command_import = {
 		"bitshed-model import NET.onnx -o NET.gguf [OPTIONS...]\n"
 		"\n"
 		"  -o, --output FILE       the model file to write\n"
-		"  --method NAME           weight quantizer: see below (bcq)\n"
+		"  --method NAME           weight quantizer: see below (gptq with --calibrate, else bcq)\n"
 		"  --planes N              bit planes of each weight, 1 to 8 (8)\n"
 		"  --edge-planes N         planes of a small first and last layer, never shed; 0: like the\n"
 		"                          others (8)\n"
@@ -97,6 +97,7 @@ static int help(void)
 	(void) tool_help(&command_import);
 	for (uint32_t i = 0; i < n_quantizers; i++)
 		printf("  %-16s %s\n", quantizers[i].name, quantizers[i].help);
+	printf("  %-16s %s\n", quantizer_gptq.name, quantizer_gptq.help);
 	return EXIT_SUCCESS;
 }
 
@@ -215,7 +216,7 @@ static int import_main(int argc, char **argv)
 {
 	_cleanup_(threads_freep) struct threads *threads = NULL;
 	struct import i = {.correct = true, .samples = 512, .preprocess = {.scale = 1, .std = {1, 1, 1, 1}},
-		.options = {.quantizer = quantizer_find("bcq"), .planes = 8, .edge_planes = 8,
+		.options = {.planes = 8, .edge_planes = 8,
 			.group_columns = 128, .activation_bits = 8, .seed = 1}};
 	uint32_t n_threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN);
 	struct error error = {};
@@ -233,6 +234,10 @@ static int import_main(int argc, char **argv)
 	}
 	if (optind + 1 != argc || !i.output)
 		return tool_usage(&command_import, "give one ONNX file, and the file to write with -o");
+	if (!i.options.quantizer)
+		i.options.quantizer = i.calibrate ? &quantizer_gptq : quantizer_find("bcq");
+	if (!i.options.quantizer->run && !i.calibrate)
+		return tool_usage(&command_import, "method %s needs --calibrate", i.options.quantizer->name);
 	i.onnx = argv[optind];
 	if (i.preprocess.bgr) {
 		swap_red_and_blue(i.preprocess.mean);

@@ -127,6 +127,9 @@ static void run_elements(void *userdata)
 	case KERNEL_SOFTMAX:
 		k->softmax(e->f, ELEMENTS, e->gain);
 		break;
+	case KERNEL_QUANTIZE:
+		k->quantize(e->f, ELEMENTS, 30.0f, 128, e->out);
+		break;
 	case KERNEL_MATMUL:
 	case KERNEL_MATMUL_BITS:
 	case _KERNEL_OP_MAX:
@@ -183,7 +186,7 @@ static void bench_product(const struct kernel *k, uint32_t rows, uint32_t column
 		.w = {rows, words, groups, group_words, planes, .alpha = level ? NULL : scales,
 			.offset = level ? NULL : scales, .level = level ? scales : NULL,
 			.level_stride = 1u << planes},
-		.x = {count, q, (const uint64_t *) (void *) q, ACTIVATION_PLANES},
+		.x = {count, q, (const uint64_t *) (void *) q, ACTIVATION_PLANES, columns},
 		.acc = acc,
 		.scratch = scratch,
 		.bits = bits,

@@ -233,7 +233,7 @@ static void test_daemon_gone(void)
 	(void) test_daemon_stop(live.daemon);
 	live.daemon = 0;
 	CU_ASSERT_EQUAL(bitshed("status"), 3);
-	CU_ASSERT_TRUE(says("systemctl start bitshed"));
+	CU_ASSERT_TRUE(says("systemctl start bitshedd"));
 	CU_ASSERT_EQUAL(bitshed("infer net %I"), 3);
 	live_stop(&live);
 }

@@ -354,6 +354,43 @@ static void test_softmax(void)
 	}
 }
 
+struct quantize_inputs {
+	const float *in;
+	uint32_t count;
+	float factor;
+	int32_t zero_point;
+};
+
+static void call_quantize(const struct kernel *k, const void *inputs, void *out)
+{
+	const struct quantize_inputs *in = inputs;
+
+	k->quantize(in->in, in->count, in->factor, in->zero_point, out);
+}
+
+static void test_quantize(void)
+{
+	for (uint32_t i = 0; i < 600; i++) {
+		struct quantize_inputs in = {.count = draw_count(i),
+			.factor = random_below(4) ? 0.5f : draw_float(50.0f),
+			.zero_point = (int32_t) random_below(256)};
+		float *f = arena_buffer(&arena_a, (size_t) in.count * 4, 4, i % 4);
+		bool good = true, ties = random_below(2);
+
+		for (uint32_t j = 0; j < in.count; j++)
+			f[j] = ties ? (float) (int32_t) (random_below(1024) - 512) : draw_float(300.0f);
+		in.in = f;
+		CU_ASSERT(check_all(KERNEL_QUANTIZE, call_quantize, &in, NULL, in.count, 1, i % 4));
+		for (uint32_t j = 0; j < in.count; j++) {
+			float t = f[j] * in.factor;
+
+			good = good && expected[j] == requantize_definition(1, isnan(t) ? 0.0f : t, 0.0f,
+							      in.zero_point, 0, 255);
+		}
+		CU_ASSERT(good);
+	}
+}
+
 /* Figures that no machine may miss: float steps of the engine are the same everywhere. */
 static void test_floats_are_the_same_everywhere(void)
 {
@@ -385,4 +422,4 @@ static void test_arenas(void)
 }
 
 TEST_MAIN("elements", TEST(arenas), TEST(requantize), TEST(add), TEST(table_max_sum), TEST(pack),
-	TEST(depthwise), TEST(softmax), TEST(floats_are_the_same_everywhere))
+	TEST(depthwise), TEST(softmax), TEST(quantize), TEST(floats_are_the_same_everywhere))

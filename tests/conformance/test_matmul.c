@@ -116,7 +116,7 @@ static void make_columns(struct kernel_columns *x, const struct kernel_matrix *w
 	memset(u8, 0, c->count * stride);
 	for (uint32_t n = 0; n < c->count; n++)
 		fill_bytes(u8 + n * stride, c->columns, c->fill_x, max);
-	*x = (struct kernel_columns) {.count = c->count, .u8 = u8};
+	*x = (struct kernel_columns) {.count = c->count, .u8 = u8, .values = c->count % 2 ? c->columns : 0};
 	if (!bits)
 		return;
 	packed = arena_buffer(&arena_bits, (size_t) c->count * c->activation_planes * w->words * 8, 8, c->at_end);

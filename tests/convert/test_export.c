@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Real networks through the whole export, layer by layer against the fp32 interpreter. */
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <unistd.h>
@@ -52,8 +53,10 @@ static int export_file(struct fixture *f, struct error *e)
 {
 	char path[] = "/tmp/bitshed-export-XXXXXX";
 	_cleanup_close_ int fd = mkstemp(path);
-	int r = correct_widths(f->export, f->calibration, &f->samples, path, NULL, NULL, e);
+	int r = fd < 0 ? -errno : 0;
 
+	if (r >= 0)
+		r = correct_widths(f->export, f->calibration, &f->samples, path, NULL, NULL, e);
 	if (r >= 0)
 		r = export_write(f->export, path, &(struct export_words){.name = "test", .method = "bcq"}, e);
 	if (r >= 0) {
@@ -85,7 +88,7 @@ static int fixture_init(struct fixture *f, const char *onnx, const char *data,
 	if (r >= 0)
 		r = export_scales(f->export, f->calibration, &e);
 	if (r >= 0)
-		r = export_weights(f->export, NULL, &e);
+		r = export_weights(f->export, &f->samples, SAMPLES, NULL, NULL, &e);
 	if (r >= 0)
 		r = export_file(f, &e);
 	if (r < 0)

@@ -64,7 +64,7 @@ static int append_value(sd_bus_message *m, char type, uint8_t value)
 	case 'd':
 		return sd_bus_message_append(m, "v", signature, value ? (double) value : 0.0 / 0.0);
 	case 's':
-		return sd_bus_message_append(m, "v", signature, "some text" + value % 10);
+		return sd_bus_message_append(m, "v", signature, &"some text"[value % 10]);
 	case 't':
 		return sd_bus_message_append(m, "v", signature, (uint64_t) value << 56);
 	case 'v':

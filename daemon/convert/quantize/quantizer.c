@@ -36,6 +36,13 @@ const struct quantizer quantizers[] = {
 #undef QUANTIZER
 };
 
+const struct quantizer quantizer_gptq = {
+	.name = "gptq",
+	.help = "nested binary codes that keep each layer's output (default with --calibrate)",
+	.planes_min = 1,
+	.planes_max = BITS_PLANES_MAX,
+};
+
 const uint32_t n_quantizers = ARRAY_SIZE(quantizers);
 
 const struct quantizer *quantizer_find(const char *name)
@@ -43,7 +50,7 @@ const struct quantizer *quantizer_find(const char *name)
 	for (uint32_t i = 0; i < n_quantizers; i++)
 		if (strcmp(quantizers[i].name, name) == 0)
 			return &quantizers[i];
-	return NULL;
+	return strcmp(quantizer_gptq.name, name) == 0 ? &quantizer_gptq : NULL;
 }
 
 void coded_done(struct coded *c)
@@ -51,6 +58,7 @@ void coded_done(struct coded *c)
 	free(c->codes);
 	free(c->alpha);
 	free(c->offset);
+	free(c->alpha_at);
 	free(c->level);
 	*c = (struct coded){0};
 }

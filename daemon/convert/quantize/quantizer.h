@@ -33,14 +33,15 @@ struct quantize_options {
  * @alpha: sum: [rows][groups][planes], value = offset + sum alpha_i * (bit_i ? 1 : -1), i from
  *plane 0
  * @offset: sum: [rows][groups] or NULL
+ * @alpha_widths, @alpha_at: as in struct matrix; 0 and NULL unless the method knows the inputs
  * @level: level: [shared ? 1 : rows][1 << planes], ascending
  */
 struct coded {
 	enum coding coding;
-	uint32_t rows, columns, group_columns, groups, planes;
+	uint32_t rows, columns, group_columns, groups, planes, alpha_widths;
 	bool shared_levels;
 	uint8_t *codes;
-	float *alpha, *offset, *level;
+	float *alpha, *offset, *alpha_at, *level;
 };
 
 void coded_done(struct coded *c);
@@ -70,6 +71,9 @@ float coded_value(const struct coded *c, uint32_t row, uint32_t column);
 typedef int quantizer_fn(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
 	const struct quantize_options *options, struct error *reterr);
 
+/**
+ * struct quantizer - @run: NULL: needs the inputs of the layer too (gptq.h)
+ */
 struct quantizer {
 	const char *name, *help;
 	quantizer_fn *run;
@@ -79,7 +83,10 @@ struct quantizer {
 extern const struct quantizer quantizers[];
 extern const uint32_t n_quantizers;
 
-/** quantizer_find() - Return: the row, or NULL */
+/** quantizer_gptq - the default where there are calibration data; not in the list above */
+extern const struct quantizer quantizer_gptq;
+
+/** quantizer_find() - Return: the row or quantizer_gptq, or NULL */
 const struct quantizer *quantizer_find(const char *name);
 
 /**

@@ -252,15 +252,17 @@ static void multiply_columns(struct tile t, uint32_t count)
 	}
 }
 
-static void multiply_tile(const struct kernel_matrix *w, const uint8_t *q, uint32_t count,
-	int32_t *acc, uint32_t acc_stride, struct decode_scratch *s)
+static void multiply_tile(const struct kernel_matrix *w, const struct kernel_columns *x,
+	const uint8_t *q, uint32_t count, int32_t *acc, uint32_t acc_stride, struct decode_scratch *s)
 {
 	for (uint32_t first = 0; first < w->words; first += BLOCK_WORDS) {
 		uint32_t words = w->words - first < BLOCK_WORDS ? w->words - first : BLOCK_WORDS;
 
-		widen_columns(s, q + (size_t) first * 64, (size_t) w->words * 64, count, words * 64);
+		uint32_t values = kernel_values(x, first, words, 16);
+
+		widen_columns(s, q + (size_t) first * 64, (size_t) w->words * 64, count, values);
 		for (uint32_t row = 0; row < w->rows; row += BLOCK_ROWS) {
-			struct tile t = {s, 0, words * PAIRS_PER_WORD, w->rows - row, acc + row,
+			struct tile t = {s, 0, values / 2, w->rows - row, acc + row,
 				acc_stride, first > 0};
 
 			decode_half(w, row, first, words, s, 0);
@@ -276,7 +278,7 @@ void decode_avx2(const struct kernel_matrix *w, const struct kernel_columns *x, 
 	for (uint32_t n = 0; n < x->count; n += TILE_COLUMNS) {
 		uint32_t count = x->count - n < TILE_COLUMNS ? x->count - n : TILE_COLUMNS;
 
-		multiply_tile(w, x->u8 + (size_t) n * w->words * 64, count,
+		multiply_tile(w, x, x->u8 + (size_t) n * w->words * 64, count,
 			acc + (size_t) n * acc_stride, acc_stride, scratch);
 	}
 }

@@ -348,7 +348,7 @@ void decode_avx512(const struct kernel_matrix *w, const struct kernel_columns *x
 				.weights = scratch,
 				.q = x->u8 + (size_t) first * 64,
 				.stride = (size_t) w->words * 64,
-				.quads = words * QUADS_PER_WORD,
+				.quads = kernel_values(x, first, words, 4) / 4,
 				.acc = acc + row,
 				.acc_stride = acc_stride,
 				.rows = {first_rows(rows), first_rows(second)},

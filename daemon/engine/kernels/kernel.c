@@ -66,9 +66,45 @@ int32_t kernel_weight(const struct kernel_matrix *w, uint32_t row, uint32_t colu
 		(uint64_t) row * w->words * BITS_PER_WORD + column);
 }
 
+#define FILTER_TAPS 16
+
+typedef int16_t taps_8 __attribute__((vector_size(16)));
+
+/*
+ * A row of up to FILTER_TAPS bits within one word, eight taps side by side: filters are short and many,
+ * one weight after the other would take longer than the convolution.
+ */
+static void decode_filter(const struct kernel_matrix *w, uint32_t row, uint32_t row_bits, uint32_t taps,
+	int8_t *weights)
+{
+	const taps_8 bit = {1, 2, 4, 8, 16, 32, 64, 128};
+	uint64_t at = (uint64_t) row * row_bits;
+	const int8_t *alpha = w->alpha + (size_t) row * w->planes;
+	taps_8 sum[FILTER_TAPS / 8] = {};
+	int16_t clear = w->offset[row];
+
+	for (uint32_t i = 0; i < w->planes; i++) {
+		const uint64_t bits = w->plane[i][at / BITS_PER_WORD] >> at % BITS_PER_WORD;
+		const int16_t twice = (int16_t) (2 * alpha[i]);
+
+		clear = (int16_t) (clear - alpha[i]);
+		sum[0] += (((int16_t) (bits & 255) & bit) != 0) & twice;
+		sum[1] += (((int16_t) (bits >> 8 & 255) & bit) != 0) & twice;
+	}
+	sum[0] += clear;
+	sum[1] += clear;
+	for (uint32_t t = 0; t < taps; t++)
+		weights[(size_t) t * w->rows + row] = (int8_t) sum[t / 8][t % 8];
+}
+
 void depthwise_decode(const struct kernel_matrix *w, uint32_t row_bits, uint32_t taps,
 	int8_t *weights)
 {
+	if (!w->level && w->groups == 1 && taps <= FILTER_TAPS) {
+		for (uint32_t r = 0; r < w->rows; r++)
+			decode_filter(w, r, row_bits, taps, weights);
+		return;
+	}
 	for (uint32_t r = 0; r < w->rows; r++)
 		for (uint32_t t = 0; t < taps; t++)
 			weights[(size_t) t * w->rows + r] = (int8_t) weight_at(w, r, group_of(w, t),

@@ -38,6 +38,7 @@ enum kernel_op {
 	KERNEL_MAX,	   /* max_fn */
 	KERNEL_SUM,	   /* sum_fn */
 	KERNEL_SOFTMAX,	   /* softmax_fn */
+	KERNEL_QUANTIZE,   /* quantize_fn */
 	_KERNEL_OP_MAX,
 };
 
@@ -62,13 +63,27 @@ struct kernel_matrix {
  * @count: how many
  * @u8: [count][words * 64], 64-byte aligned, zero beyond the real columns (KERNEL_MATMUL)
  * @bits: [count][planes][words], least significant activation plane first (KERNEL_MATMUL_BITS)
+ * @values: real ones of each column, in its last word the last of them; kernels may leave out the
+ *	zeros that follow. 0: all of words * 64 count
  */
 struct kernel_columns {
 	uint32_t count;
 	const uint8_t *u8;
 	const uint64_t *bits;
 	uint32_t planes;
+	uint32_t values;
 };
+
+/** kernel_values() - how many values of words [first, first + words) matter, in multiples of @step */
+static inline uint32_t kernel_values(
+	const struct kernel_columns *x, uint32_t first, uint32_t words, uint32_t step)
+{
+	uint32_t end = (first + words) * BITS_PER_WORD;
+
+	if (x->values != 0 && x->values < end)
+		end = x->values;
+	return (end - first * BITS_PER_WORD + step - 1) / step * step;
+}
 
 /**
  * matmul_fn - acc[n][r] = sum over t of w(r, t) * q(n, t), for all rows and columns
@@ -117,6 +132,11 @@ typedef void sum_fn(const uint8_t *in, uint32_t count, int32_t *acc);
 /** softmax_fn - see op.h, OP_SOFTMAX */
 typedef void softmax_fn(const float *in, uint32_t count, float *out);
 
+/** quantize_fn - out[i] = clamp((int) rint(in[i] * factor) + zero_point, 0, 255); NaN counts as zero.
+ * Each number is read once: a client may be writing to it. */
+typedef void quantize_fn(
+	const float *in, uint32_t count, float factor, int32_t zero_point, uint8_t *out);
+
 /**
  * struct kernel - one row of the list
  * @needs: CPU_* flags
@@ -141,6 +161,7 @@ struct kernel {
 		max_fn *max;
 		sum_fn *sum_rows;
 		softmax_fn *softmax;
+		quantize_fn *quantize;
 		void (*any)(void);
 	};
 };

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+# fish completion of bitshed-model(1): options and methods are those that its own help names
+
+function __bitshed_model_options
+    bitshed-model (commandline -opc)[2] --help 2>/dev/null | string match -ra -- '--[a-z-]+' | sort -u
+end
+
+function __bitshed_model_methods
+    bitshed-model import --help 2>/dev/null | sed '1,/^Methods:/d; s/^ *\([a-z-]*\).*/\1/'
+end
+
+set -l commands import inspect evaluate run compare
+set -l none "not __fish_seen_subcommand_from $commands"
+complete -c bitshed-model -n $none -f
+complete -c bitshed-model -n $none -a import -d 'Make a model file of an ONNX network'
+complete -c bitshed-model -n $none -a inspect -d 'Show a model file'
+complete -c bitshed-model -n $none -a evaluate -d 'Measure accuracy and speed at each width'
+complete -c bitshed-model -n $none -a run -d 'Classify one picture'
+complete -c bitshed-model -n $none -a compare -d 'How often a model file agrees with its network'
+complete -c bitshed-model -n "__fish_seen_subcommand_from $commands; and string match -q -- '-*' (commandline -ct)" \
+    -a '(__bitshed_model_options)'
+complete -c bitshed-model -l method -x -a '(__bitshed_model_methods)'
+complete -c bitshed-model -l color -x -a 'rgb bgr'
+complete -c bitshed-model -l clip -x -a 'mse min-max'

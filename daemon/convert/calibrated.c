@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The nested fit with error compensation (quantize/gptq.h) on a whole matrix. It weighs all codes against
+ * all widths, which is dear beyond four planes, and where nothing is lost: further planes code what the
+ * first ones left, on the grid of integers that the matrix will be run with (integer.h), each column's
+ * error passed on to the columns after it.
+ */
+#include "convert/calibrated.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "convert/integer.h"
+#include "convert/quantize/fit.h"
+#include "convert/quantize/gptq.h"
+#include "convert/quantize/metric.h"
+
+#define TASK_ROWS 4
+#define ROUNDS 20
+
+/**
+ * struct work - @core: the first planes; @c: all planes
+ * @metric: of all rows; NULL: each task makes that of its group
+ * @r, @error: of the tasks, the first failure stays
+ */
+struct work {
+	const float *weights;
+	const struct second_moment *moment;
+	const struct quantize_options *options;
+	struct metric *metric;
+	struct coded core, *c;
+	uint32_t task_rows;
+	int *r;
+	struct error *errors;
+};
+
+static void work_done(struct work *w)
+{
+	(void) metric_free(w->metric);
+	coded_done(&w->core);
+	free(w->r);
+	free(w->errors);
+}
+
+/* Scales of the narrow widths for the codes as they are. */
+static int fit_widths(struct work *w, uint32_t first, uint32_t end, const struct metric *m)
+{
+	struct coded *c = w->c;
+	size_t groups = (size_t) c->rows * c->groups;
+	int r = 0;
+
+	for (uint32_t p = 1; r >= 0 && p <= c->alpha_widths; p++)
+		r = gptq_scales(c->alpha_at + groups * (p * (p - 1) / 2) + (size_t) first * c->groups * p,
+			&w->core, w->weights, first, end, m, p);
+	return r;
+}
+
+/* The codes of the first planes move up, the planes after them are fitted to what is left. */
+static int add_planes(struct work *w, uint32_t row)
+{
+	struct coded *c = w->c;
+	uint32_t more = c->planes - w->core.planes;
+	_cleanup_(fit_freep) struct fit *f = NULL;
+	_cleanup_free_ float *left = malloc(c->group_columns * sizeof *left);
+	int r = left ? fit_new(&f, c->group_columns) : -ENOMEM;
+
+	for (uint32_t g = 0; r >= 0 && g < c->groups; g++) {
+		uint32_t begin = g * c->group_columns, n = MIN_OF(c->group_columns, c->columns - begin);
+		size_t at = (size_t) row * c->columns + begin, group = (size_t) row * c->groups + g;
+		float *alpha = c->alpha + group * c->planes;
+
+		for (uint32_t t = 0; t < n; t++)
+			left[t] = w->weights[at + t] - coded_value(&w->core, row, begin + t);
+		fit_load(f, left, n);
+		fit_alternate(f, more, ROUNDS);
+		memcpy(alpha, w->core.alpha + group * w->core.planes, w->core.planes * sizeof *alpha);
+		fit_store(f, alpha + w->core.planes, c->codes + at);
+		for (uint32_t t = 0; t < n; t++)
+			c->codes[at + t] |= (uint8_t) (w->core.codes[at + t] << more);
+	}
+	return r;
+}
+
+static float decode(const float *alpha, uint32_t planes, uint32_t code)
+{
+	float sum = 0;
+
+	for (uint32_t i = 0; i < planes; i++)
+		sum += code >> (planes - 1 - i) & 1 ? alpha[i] : -alpha[i];
+	return sum;
+}
+
+/* Chooses the added planes of a row again, column by column. @now: [columns], scratch */
+static void compensate(struct work *w, uint32_t row, const struct metric *m, double *now)
+{
+	struct coded *c = w->c;
+	uint32_t more = c->planes - w->core.planes;
+	uint8_t *codes = c->codes + (size_t) row * c->columns;
+
+	for (uint32_t t = 0; t < c->columns; t++)
+		now[t] = w->weights[(size_t) row * c->columns + t];
+	for (uint32_t t = 0; t < c->columns; t++) {
+		const float *alpha =
+			c->alpha + ((size_t) row * c->groups + t / c->group_columns) * c->planes;
+		const double *u = m->u + (size_t) t * c->columns;
+		uint32_t kept = codes[t] >> more << more;
+		double smallest = INFINITY;
+
+		for (uint32_t low = 0; low < 1u << more; low++) {
+			double e = now[t] - (double) decode(alpha, c->planes, kept | low);
+
+			if (fabs(e) < fabs(smallest)) {
+				smallest = e;
+				codes[t] = (uint8_t) (kept | low);
+			}
+		}
+		for (uint32_t j = t + 1; j < c->columns; j++)
+			now[j] -= smallest / u[t] * u[j];
+	}
+}
+
+static int widen_rows(struct work *w, uint32_t first, uint32_t end, const struct metric *m)
+{
+	_cleanup_free_ double *now = malloc(w->c->columns * sizeof *now);
+	int r = now ? 0 : -ENOMEM;
+
+	for (uint32_t row = first; r >= 0 && row < end; row++) {
+		r = add_planes(w, row);
+		integer_scales(w->c, row);
+		if (r >= 0)
+			compensate(w, row, m, now);
+	}
+	return r;
+}
+
+static void copy_rows(struct work *w, uint32_t first, uint32_t end)
+{
+	struct coded *c = w->c;
+	size_t scales = (size_t) c->groups * c->planes;
+
+	memcpy(c->codes + (size_t) first * c->columns, w->core.codes + (size_t) first * c->columns,
+		(size_t) (end - first) * c->columns);
+	memcpy(c->alpha + first * scales, w->core.alpha + first * scales,
+		(end - first) * scales * sizeof *c->alpha);
+}
+
+static int run_rows(struct work *w, uint32_t first, uint32_t end, const struct metric *m,
+	struct error *reterr)
+{
+	struct quantize_options o = *w->options;
+	int r;
+
+	o.planes = w->core.planes;
+	r = gptq_rows(&w->core, w->weights, first, end, m, &o, reterr);
+	if (r >= 0)
+		r = fit_widths(w, first, end, m);
+	if (r < 0)
+		return r;
+	if (w->core.planes < w->c->planes)
+		return widen_rows(w, first, end, m);
+	copy_rows(w, first, end);
+	return 0;
+}
+
+static void run_task(void *userdata, uint32_t task, uint32_t thread)
+{
+	struct work *w = userdata;
+	_cleanup_(metric_freep) struct metric *own = NULL;
+	uint32_t columns = w->c->columns, first = task * w->task_rows;
+
+	if (!w->metric)
+		w->r[task] = metric_new(&own, w->moment->h + (size_t) task * columns * columns, columns,
+			&w->errors[task]);
+	if (w->r[task] >= 0)
+		w->r[task] = run_rows(w, first, MIN_OF(first + w->task_rows, w->c->rows),
+			own ?: w->metric, &w->errors[task]);
+}
+
+static int allocate(struct work *w, uint32_t rows, uint32_t columns, struct error *reterr)
+{
+	uint32_t planes = w->options->planes, core = MIN_OF(planes, CALIBRATED_WIDTHS);
+	uint32_t group_columns = w->options->group_columns;
+	struct coded *c = w->c;
+	int r = coded_allocate(c, CODING_SUM, rows, columns, group_columns, planes, false, reterr);
+
+	if (r >= 0)
+		r = coded_allocate(&w->core, CODING_SUM, rows, columns, group_columns, core, false, reterr);
+	if (r < 0)
+		return r;
+	c->alpha_widths = planes > core ? core : planes - 1;
+	c->alpha_at = calloc((size_t) rows * c->groups * (c->alpha_widths * (c->alpha_widths + 1) / 2) + 1,
+		sizeof *c->alpha_at);
+	return c->alpha_at ? 0 : -ENOMEM;
+}
+
+int calibrated_matrix(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
+	const struct second_moment *m, const struct quantize_options *options,
+	struct threads *threads, struct error *reterr)
+{
+	_cleanup_(coded_done) struct coded c = {};
+	_cleanup_(work_done) struct work w = {.weights = weights, .moment = m, .options = options,
+		.c = &c, .task_rows = m->groups > 1 ? rows / m->groups : TASK_ROWS};
+	uint32_t tasks = (rows - 1) / w.task_rows + 1;
+	int r = allocate(&w, rows, columns, reterr);
+
+	if (r >= 0 && m->groups == 1)
+		r = metric_new(&w.metric, m->h, columns, reterr);
+	if (r < 0)
+		return r;
+	w.r = calloc(tasks, sizeof *w.r);
+	w.errors = calloc(tasks, sizeof *w.errors);
+	if (!w.r || !w.errors)
+		return -ENOMEM;
+	threads_run(threads, run_task, &w, tasks);
+	for (uint32_t i = 0; i < tasks; i++)
+		if (w.r[i] < 0) {
+			if (reterr)
+				*reterr = w.errors[i];
+			return w.r[i];
+		}
+	*ret = c;
+	c = (struct coded){};
+	return 0;
+}
