@@ -3,16 +3,19 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 
 /*
  * Shape of a matrix product. The decoded weights of a block of rows serve all columns of a tile, so
- * tiles are as wide as the gathered columns and the sums stay in the second and first cache.
+ * tiles are as wide as gathered columns and sums find room in the second cache beside each other.
  */
-#define TILE_BYTES (128 * 1024)
-#define TILE_COLUMNS_MAX 256
-#define ACC_BYTES (112 * 1024)
+#define NEAR_BYTES (512 * 1024) /* where the system does not say how large that cache is */
+#define NEAR_BYTES_MAX (1024 * 1024)
+#define TILE_SHARE(near) ((near) / 4)
+#define ACC_SHARE(near) ((near) / 16 * 3)
+#define TILE_COLUMNS_MAX 512
 #define BLOCK_ROWS_MIN 16
 #define TILE_COLUMNS_MIN 96 /* fewer would decode too often for the sake of whole rows */
 #define REPEAT_VALUES 256 /* requantize about so many values per call */
@@ -21,6 +24,17 @@
 
 #define LINES_BYTES (128 * 1024)
 #define DEPTHWISE_CHANNELS 192
+
+static uint64_t near_bytes(void)
+{
+#ifdef _SC_LEVEL2_CACHE_SIZE
+	long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+
+	if (bytes > 0)
+		return MIN_OF(MAX_OF(bytes, NEAR_BYTES / 4), NEAR_BYTES_MAX);
+#endif
+	return NEAR_BYTES;
+}
 
 static size_t scratch_take(size_t *at, size_t bytes)
 {
@@ -99,20 +113,23 @@ static uint32_t tile_columns(const struct step *s, const struct value *out, uint
 {
 	uint64_t all = (uint64_t) out->shape.height * out->shape.width;
 	uint64_t like = s->kernel->columns_per_tile;
-	uint64_t n = TILE_BYTES / ((uint64_t) s->matrix.words * BITS_PER_WORD), tiles;
-	uint64_t whole = ACC_BYTES / sizeof(int32_t) / rows / like * like;
+	uint64_t unit = MAX_OF(like / 4, 1);
+	uint64_t n = TILE_SHARE(near_bytes()) / ((uint64_t) s->matrix.words * BITS_PER_WORD), tiles;
+	uint64_t whole = ACC_SHARE(near_bytes()) / sizeof(int32_t) / rows / like * like;
 
 	if (whole >= TILE_COLUMNS_MIN)
 		n = MIN_OF(n, whole);
 	n = MAX_OF(MIN_OF(n, TILE_COLUMNS_MAX), like);
+	if (all <= like + like / 2)
+		return (uint32_t) all;
 	tiles = (all + n - 1) / n;
-	n = ((all + tiles - 1) / tiles + like - 1) / like * like;
+	n = ((all + tiles - 1) / tiles + unit - 1) / unit * unit;
 	return (uint32_t) MIN_OF(n, all);
 }
 
 static uint32_t block_rows(const struct step *s, uint32_t rows)
 {
-	uint32_t n = ACC_BYTES / (uint32_t) sizeof(int32_t) / s->columns_per_tile;
+	uint32_t n = (uint32_t) (ACC_SHARE(near_bytes()) / sizeof(int32_t)) / s->columns_per_tile;
 
 	n = MAX_OF(n / BLOCK_ROWS_MIN * BLOCK_ROWS_MIN, BLOCK_ROWS_MIN);
 	return MIN_OF(n, rows);

@@ -231,8 +231,19 @@ static inline void store(const struct tile *t, uint32_t n, uint32_t half, __m512
 
 /* Compilers keep sums in registers only when each has a name. */
 #define EACH_1(f) f(0)
-#define EACH_4(f) EACH_1(f) f(1) f(2) f(3)
-#define EACH_12(f) EACH_4(f) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11)
+#define EACH_2(f) EACH_1(f) f(1)
+#define EACH_3(f) EACH_2(f) f(2)
+#define EACH_4(f) EACH_3(f) f(3)
+#define EACH_5(f) EACH_4(f) f(4)
+#define EACH_6(f) EACH_5(f) f(5)
+#define EACH_7(f) EACH_6(f) f(6)
+#define EACH_8(f) EACH_7(f) f(7)
+#define EACH_9(f) EACH_8(f) f(8)
+#define EACH_10(f) EACH_9(f) f(9)
+#define EACH_11(f) EACH_10(f) f(10)
+#define EACH_12(f) EACH_11(f) f(11)
+#define EACH_13(f) EACH_12(f) f(12)
+#define EACH_14(f) EACH_13(f) f(13)
 
 #define DECLARE(n) __m512i a##n = _mm512_setzero_si512(), b##n = _mm512_setzero_si512();
 #define STEP(n)                                                                                    \
@@ -251,8 +262,8 @@ static inline void store(const struct tile *t, uint32_t n, uint32_t half, __m512
 	static void multiply_##count(const struct tile *t)                                         \
 	{                                                                                          \
 		size_t stride = t->stride, quads = t->quads;                                       \
-		const uint8_t *base[4] = {t->q, t->q + 3 * stride, t->q + 6 * stride,              \
-			t->q + 9 * stride};                                                        \
+		const uint8_t *base[5] = {t->q, t->q + 3 * stride, t->q + 6 * stride,              \
+			t->q + 9 * stride, t->q + 12 * stride};                                    \
 		const int8_t *weights = t->weights;                                                \
                                                                                                    \
 		EACH_##count(DECLARE)                                                              \
@@ -274,9 +285,11 @@ static inline void store(const struct tile *t, uint32_t n, uint32_t half, __m512
 		}                                                                                  \
 	}
 
-DEFINE_MULTIPLY(1)
-DEFINE_MULTIPLY(4)
-DEFINE_MULTIPLY(12)
+#define EACH_COUNT(f) f(1) f(2) f(3) f(4) f(5) f(6) f(7) f(8) f(9) f(10) f(11) f(12) f(13) f(14)
+#define COUNT_MAX 14 /* twice as many sums, two registers of weights and one of values */
+#define MULTIPLY(count) multiply_##count,
+
+EACH_COUNT(DEFINE_MULTIPLY)
 
 static __mmask16 first_rows(uint32_t rows)
 {
@@ -285,10 +298,13 @@ static __mmask16 first_rows(uint32_t rows)
 
 static void multiply_columns(struct tile t, uint32_t count)
 {
-	while (count) {
-		uint32_t n = count >= 12 ? 12 : count >= 4 ? 4 : 1;
+	static void (*const multiply[])(const struct tile *) = {NULL, EACH_COUNT(MULTIPLY)};
 
-		(n == 12 ? multiply_12 : n == 4 ? multiply_4 : multiply_1)(&t);
+	/* in parts of nearly the same size: few columns do not fill the multipliers */
+	while (count) {
+		uint32_t parts = (count + COUNT_MAX - 1) / COUNT_MAX, n = (count + parts - 1) / parts;
+
+		multiply[n](&t);
 		t.q += n * t.stride;
 		t.acc += (size_t) n * t.acc_stride;
 		count -= n;
