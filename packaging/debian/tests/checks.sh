@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced by tests: checks that print a row each and count those that fail.
+
+checks=0
+failures=0
+
+row() { # row STATUS WORDS
+	checks=$((checks + 1))
+	if [ "$1" = 0 ]; then
+		printf 'ok    %s\n' "$2"
+	else
+		failures=$((failures + 1))
+		printf 'FAIL  %s\n' "$2"
+		sed 's/^/      | /' "$log"
+	fi
+}
+
+# check WORDS COMMAND... - it succeeds
+check() {
+	words=$1
+	shift
+	status=0
+	"$@" >"$log" 2>&1 || status=$?
+	row "$status" "$words"
+}
+
+# ends WORDS STATUS TEXT COMMAND... - it ends with just this status, and its output holds the text
+ends() {
+	words=$1 expected=$2 text=$3
+	shift 3
+	status=0
+	"$@" >"$log" 2>&1 || status=$?
+	if [ "$status" = "$expected" ] && grep -q -e "$text" "$log"; then
+		row 0 "$words"
+	else
+		echo "expected status $expected with \"$text\", got $status" >>"$log"
+		row 1 "$words"
+	fi
+}
+
+finish() {
+	echo "$((checks - failures)) of $checks checks passed"
+	[ "$failures" = 0 ]
+}
