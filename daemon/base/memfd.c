@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -49,4 +50,29 @@ int memfd_seal_read_only(int fd)
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL) < 0)
 		return -errno;
 	return 0;
+}
+
+int memfd_new_sparse(int *ret_fd, const char *name, size_t size)
+{
+	_cleanup_close_ int fd = memfd_open(name);
+
+	if (fd < 0)
+		return fd;
+	if (ftruncate(fd, (off_t) size) < 0)
+		return -errno;
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+		return -errno;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+bool memfd_is_read_only(int fd, size_t size)
+{
+	const int wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+
+	if (seals < 0 || (seals & wanted) != wanted || fstat(fd, &st) < 0)
+		return false;
+	return st.st_size >= 0 && (size_t) st.st_size == size;
 }

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /**
@@ -18,6 +19,18 @@
  * Return: 0, -ENOMEM/-ENOSPC when memory is short, or another negative errno. Any thread.
  */
 int memfd_new(int *ret_fd, void **ret_map, const char *name, size_t size);
+
+/**
+ * memfd_new_sparse() - the same with holes: pages come with the first write to them
+ *
+ * For contents of which most is never written. Return: as memfd_new().
+ */
+int memfd_new_sparse(int *ret_fd, const char *name, size_t size);
+
+/**
+ * memfd_is_read_only() - @fd is a memfd of exactly @size bytes that nobody can change any more
+ */
+bool memfd_is_read_only(int fd, size_t size);
 
 /**
  * memfd_seal_read_only() - forbid writing for good; no writable mapping may exist

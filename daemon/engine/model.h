@@ -132,6 +132,18 @@ struct network {
  * -ENOMEM; or an errno of reading. Any thread.
  */
 int network_open(struct network **ret, int fd, struct error *reterr);
+
+/**
+ * network_head() - a copy of all of a model file but its planes, in a sealed memfd
+ * @ret: owned by the caller; of the file's size, with holes where the planes are
+ *
+ * What was read once is there to be read again when the file has gone or changed.
+ * Return: 0; as gguf_read(); -ENOMEM, -ENOSPC when memory is short. Any thread.
+ */
+int network_head(int *ret, int fd, struct error *reterr);
+
+/** network_open_head() - network_open() of @head; @fd is for the planes only and not looked at */
+int network_open_head(struct network **ret, int head, int fd, struct error *reterr);
 struct network *network_ref(struct network *n);
 struct network *network_unref(struct network *n);
 DEFINE_CLEANUP(struct network *, network_unref)

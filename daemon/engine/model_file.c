@@ -348,17 +348,17 @@ static int read_network(struct network *n, struct gguf *g, struct error *reterr)
 	return r;
 }
 
-int network_open(struct network **ret, int fd, struct error *reterr)
+int network_open_head(struct network **ret, int head, int fd, struct error *reterr)
 {
 	_cleanup_(network_unrefp) struct network *n = NULL;
 	_cleanup_(gguf_done) struct gguf g = {0};
-	int r;
+	int r, planes;
 
 	n = calloc(1, sizeof *n);
 	if (!n)
 		return -ENOMEM;
 	atomic_init(&n->refs, 1);
-	n->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	n->fd = fcntl(head, F_DUPFD_CLOEXEC, 3);
 	if (n->fd < 0)
 		return -errno;
 	r = gguf_read(&g, n->fd, reterr);
@@ -367,9 +367,19 @@ int network_open(struct network **ret, int fd, struct error *reterr)
 	r = read_network(n, &g, reterr);
 	if (r < 0)
 		return r;
+	planes = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (planes < 0)
+		return -errno;
+	(void) close(n->fd);
+	n->fd = planes;
 	n->store = plane_store_new();
 	if (!n->store)
 		return -ENOMEM;
 	*ret = take_ptr(n);
 	return 0;
+}
+
+int network_open(struct network **ret, int fd, struct error *reterr)
+{
+	return network_open_head(ret, fd, fd, reterr);
 }

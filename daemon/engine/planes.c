@@ -24,9 +24,17 @@ struct stored {
 	struct list link;
 };
 
+/* What somebody else has filled: see plane_offer(). */
+struct offer {
+	struct list link;
+	uint32_t index, layout;
+	size_t bytes;
+	int fd;
+};
+
 struct plane_store {
-	pthread_mutex_t mutex; /* of @alive; never held while a file is read */
-	struct list alive;
+	pthread_mutex_t mutex; /* of the lists; never held while a file is read */
+	struct list alive, offers;
 };
 
 struct plane_store *plane_store_new(void)
@@ -37,13 +45,60 @@ struct plane_store *plane_store_new(void)
 		return NULL;
 	(void) pthread_mutex_init(&s->mutex, NULL);
 	list_init(&s->alive);
+	list_init(&s->offers);
 	return s;
+}
+
+static void offer_free(struct offer *o)
+{
+	list_remove(&o->link);
+	(void) close(o->fd);
+	free(o);
+}
+
+static uint32_t drop_offers(struct plane_store *s)
+{
+	uint32_t n = 0;
+
+	(void) pthread_mutex_lock(&s->mutex);
+	for (; !list_empty(&s->offers); n++)
+		offer_free(list_entry(s->offers.next, struct offer, link));
+	(void) pthread_mutex_unlock(&s->mutex);
+	return n;
+}
+
+uint32_t plane_offers_drop(struct network *network)
+{
+	return drop_offers(network->store);
+}
+
+int plane_offer(struct network *network, uint32_t index, uint32_t layout, size_t bytes, int fd)
+{
+	struct plane_store *s = network->store;
+	struct offer *o = NULL;
+	int r = memfd_is_read_only(fd, bytes) ? 0 : -EPERM;
+
+	if (r >= 0) {
+		o = malloc(sizeof *o);
+		r = o ? 0 : -ENOMEM;
+	}
+	if (r < 0) {
+		(void) close(fd);
+		return r;
+	}
+	*o = (struct offer){.index = index, .layout = layout, .bytes = bytes, .fd = fd};
+	(void) pthread_mutex_lock(&s->mutex);
+	list_append(&s->offers, &o->link);
+	(void) pthread_mutex_unlock(&s->mutex);
+	return 0;
 }
 
 struct plane_store *plane_store_free(struct plane_store *s)
 {
-	if (s)
+	if (s) {
+		(void) drop_offers(s);
 		(void) pthread_mutex_destroy(&s->mutex);
+	}
 	free(s);
 	return NULL;
 }
@@ -209,6 +264,32 @@ static int fill_memfd(const struct blob *b, struct plane *p, struct error *reter
 	return r < 0 ? r : memfd_seal_read_only(p->fd);
 }
 
+uint32_t plane_layout(const struct plane *p, const struct network *network)
+{
+	return (uint32_t) crc32(0, (const Bytef *) p->matrix_word,
+		(uInt) (network->n_matrices * sizeof *p->matrix_word));
+}
+
+/* Return: a memfd that holds just these bits already, or -1 */
+static int take_offer(const struct network *n, const struct plane *p)
+{
+	uint32_t layout = plane_layout(p, n);
+	int fd = -1;
+
+	(void) pthread_mutex_lock(&n->store->mutex);
+	list_for_each_safe(l, next, &n->store->offers) {
+		struct offer *o = list_entry(l, struct offer, link);
+
+		if (fd >= 0 || o->index != p->index || o->layout != layout || o->bytes != p->bytes)
+			continue;
+		fd = take_fd(&o->fd);
+		list_remove(&o->link);
+		free(o);
+	}
+	(void) pthread_mutex_unlock(&n->store->mutex);
+	return fd;
+}
+
 static int stored_new(struct stored **ret, const struct blob *b, struct error *reterr)
 {
 	_cleanup_(stored_freep) struct stored *s = NULL;
@@ -227,7 +308,8 @@ static int stored_new(struct stored **ret, const struct blob *b, struct error *r
 	s->plane.bytes = place_parts(b, s->plane.matrix_word);
 	if (s->plane.bytes == 0)
 		return error_set(reterr, -EBADMSG, "it is empty");
-	r = fill_memfd(b, &s->plane, reterr);
+	s->plane.fd = take_offer(b->network, &s->plane);
+	r = s->plane.fd >= 0 ? 0 : fill_memfd(b, &s->plane, reterr);
 	if (r < 0)
 		return r;
 	/* Private: kernels before 6.7 refuse shared mappings of write-sealed files, even for reading. */

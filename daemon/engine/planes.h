@@ -48,6 +48,22 @@ int plane_acquire(struct plane **ret, struct network *network, uint32_t index, c
 /** plane_unref() - the last reference unmaps and closes; the network must still be alive. Any thread. */
 struct plane *plane_unref(struct plane *p);
 
+/**
+ * plane_layout() - which matrices a plane has and where, as one number to compare
+ */
+uint32_t plane_layout(const struct plane *p, const struct network *network);
+
+/**
+ * plane_offer() - a memfd of an earlier process to take instead of reading the file
+ * @fd: taken in any case; used by the first plane_acquire() of the same index, @bytes and @layout
+ *
+ * Return: 0; -EPERM when it is not sealed or not of this size; -ENOMEM. Any thread.
+ */
+int plane_offer(struct network *network, uint32_t index, uint32_t layout, size_t bytes, int fd);
+
+/** plane_offers_drop() - close what nobody wanted. Return: how many there were */
+uint32_t plane_offers_drop(struct network *network);
+
 /** plane_store_new() - an empty store; its network frees it when all planes are gone */
 struct plane_store *plane_store_new(void);
 struct plane_store *plane_store_free(struct plane_store *s);

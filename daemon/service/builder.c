@@ -36,6 +36,19 @@ static int build(struct job *job)
 	return device_plan(job->device, model, &job->plan, &job->error);
 }
 
+/*
+ * Without memory for a head the model is served all the same; what is wrong with the file is said by
+ * network_open().
+ */
+static int open_network(struct job *job)
+{
+	if (job->head < 0 && job->keep_head && network_head(&job->head, job->fd, NULL) < 0)
+		job->head = -1;
+	if (job->head < 0)
+		return network_open(&job->network, job->fd, &job->error);
+	return network_open_head(&job->network, job->head, job->fd, &job->error);
+}
+
 static void *builder_thread(void *userdata)
 {
 	struct builder *b = userdata;
@@ -52,8 +65,7 @@ static void *builder_thread(void *userdata)
 		job = list_entry(b->waiting.next, struct job, link);
 		list_remove(&job->link);
 		pthread_mutex_unlock(&b->mutex);
-		job->result = job->network ? build(job)
-					   : network_open(&job->network, job->fd, &job->error);
+		job->result = job->network ? build(job) : open_network(job);
 		pthread_mutex_lock(&b->mutex);
 		list_append(&b->finished, &job->link);
 		(void) !write(b->event_fd, &one, sizeof one);

@@ -15,6 +15,7 @@ struct builder;
 /**
  * struct job - one thing to do; embedded in what it is for, which must live until @done
  * @fd: without @network: the model file to open; the job reads it, the caller closes it
+ * @head: its head, see network_head(); -1: none yet, and with @keep_head the job makes one
  * @network: opened from @fd, or given: then a plan is built
  * @bits: width of the plan
  * @result: 0 or negative errno with @error
@@ -24,7 +25,8 @@ struct builder;
 struct job {
 	struct list link;
 	struct device *device;
-	int fd;
+	int fd, head;
+	bool keep_head;
 	struct network *network;
 	double bits;
 	int result;

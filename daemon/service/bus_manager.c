@@ -85,6 +85,7 @@ static int method_unload(sd_bus_message *m, void *userdata, sd_bus_error *ret)
 		r = may_change(m, e, &why);
 	if (r < 0)
 		return bus_error(ret, r, &why);
+	fdstore_forget(e);
 	catalog_unload(e);
 	return sd_bus_reply_method_return(m, NULL);
 }

@@ -65,6 +65,7 @@ struct entry *entry_unref(struct entry *e)
 	(void) plan_unref(e->plan);
 	(void) network_unref(e->network);
 	close_fdp(&e->fd);
+	fdstore_entry_done(&e->fdstore);
 	free(e->path);
 	free(e);
 	return NULL;
@@ -133,6 +134,7 @@ static void start_build(struct entry *e, const struct budget *budget)
 static void fail(struct entry *e, int r, const struct error *why)
 {
 	e->state = ENTRY_FAILED;
+	fdstore_forget(e);
 	(void) error_set(&e->reason, r, "%s", error_text(why, r));
 	e->network = network_unref(e->network);
 	release_bytes(e);
@@ -160,6 +162,7 @@ static void on_opened(struct entry *e)
 	e->fd = -1;
 	if (r >= 0) {
 		e->network = take_ptr(e->job.network);
+		fdstore_offer(e);
 		r = check_bits(e, e->bits_by_hand, &why);
 	}
 	if (r < 0) {
@@ -189,6 +192,8 @@ static void swap_plan(struct entry *e)
 		bus_model_loaded(e);
 	else
 		bus_model_switched(e);
+	(void) plane_offers_drop(e->network);
+	fdstore_keep(e);
 }
 
 /*
@@ -226,6 +231,7 @@ static void on_job(struct job *job, void *userdata)
 	_cleanup_(entry_unrefp) struct entry *e = userdata;
 
 	e->job_running = false;
+	e->fdstore.head = job->head;
 	if (e->state == ENTRY_UNLOADED || job->result == -ECANCELED) {
 		job->network = network_unref(job->network);
 		job->plan = plan_unref(job->plan);
@@ -255,6 +261,7 @@ void entry_update(struct entry *e)
 	e->bits_by_hand_active = e->bits_by_hand;
 	if (!said)
 		bus_model_switched(e);
+	fdstore_keep(e);
 	answer_waiters(e, 0, NULL);
 }
 
@@ -365,6 +372,9 @@ static int new_entry(
 	if (e->fd < 0)
 		return -errno;
 	e->job.fd = e->fd;
+	e->job.head = -1;
+	e->job.keep_head = fdstore_available();
+	fdstore_entry_init(&e->fdstore);
 	r = bus_model_add(e);
 	if (r < 0)
 		return r;
@@ -372,8 +382,9 @@ static int new_entry(
 	return 0;
 }
 
-int catalog_load(struct manager *m, const char *name, int fd, uid_t uid, double bits,
-	struct entry **ret, struct error *reterr)
+/* @taken: may be NULL */
+static int add_entry(struct manager *m, const char *name, int fd, uid_t uid, double bits,
+	const struct fdstore_entry *taken, struct entry **ret, struct error *reterr)
 {
 	uint64_t bytes = 0;
 	struct entry *e = NULL;
@@ -394,12 +405,30 @@ int catalog_load(struct manager *m, const char *name, int fd, uid_t uid, double 
 		return r;
 	}
 	e->charged_bytes = bytes;
+	if (taken) {
+		e->fdstore = *taken;
+		e->job.head = taken->head;
+	}
 	list_append(&m->entries, &e->link);
 	m->n_entries++;
 	bus_model_added(e);
 	start_job(e);
 	*ret = e;
 	return 0;
+}
+
+int catalog_load(struct manager *m, const char *name, int fd, uid_t uid, double bits,
+	struct entry **ret, struct error *reterr)
+{
+	return add_entry(m, name, fd, uid, bits, NULL, ret, reterr);
+}
+
+int catalog_return(struct manager *m, int fd, const struct fdstore_entry *taken, struct entry **ret,
+	struct error *reterr)
+{
+	const struct fdstore_state *s = &taken->state;
+
+	return add_entry(m, s->name, fd, s->uid, s->bits_by_hand, taken, ret, reterr);
 }
 
 int catalog_find(struct manager *m, const char *name, struct entry **ret, struct error *reterr)

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/list.h"
 #include "service/builder.h"
+#include "service/fdstore.h"
 #include "service/policy.h"
 #include "service/stats.h"
 
@@ -66,6 +67,7 @@ struct entry {
 	struct list waiters;
 	sd_bus_slot *object;
 	struct stats stats;
+	struct fdstore_entry fdstore;
 };
 
 /**
@@ -77,6 +79,13 @@ struct entry {
  */
 int catalog_load(struct manager *m, const char *name, int fd, uid_t uid, double bits,
 	struct entry **ret, struct error *reterr);
+
+/**
+ * catalog_return() - the same with what an earlier process has left
+ * @taken: goes into the entry on success
+ */
+int catalog_return(struct manager *m, int fd, const struct fdstore_entry *taken, struct entry **ret,
+	struct error *reterr);
 
 /** catalog_find() - Return: 0, -ENOENT with words */
 int catalog_find(struct manager *m, const char *name, struct entry **ret, struct error *reterr);

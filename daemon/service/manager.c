@@ -261,6 +261,7 @@ static int appear(struct manager *m, const struct manager_options *options, stru
 		r = bus_device_add(m);
 	if (r < 0)
 		return error_set(reterr, r, "cannot make the bus objects: %s", strerror(-r));
+	fdstore_take(m, options);
 	load_files(m, options->models, options->n_models);
 	load_files(m, m->config->models, m->config->n_models);
 	return take_name(m, reterr);

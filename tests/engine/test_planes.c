@@ -167,8 +167,48 @@ static void test_threads_may_build_at_once(void)
 	CU_ASSERT_EQUAL(open_fds(), before);
 }
 
+static void test_an_offer_is_taken_instead_of_the_file(void)
+{
+	_cleanup_(network_unrefp) struct network *n = test_network_open(&options);
+	_cleanup_(network_unrefp) struct network *other = test_network_open(&options);
+	struct plane *p = NULL, *q = NULL;
+	struct stat a, b;
+	uint32_t layout;
+
+	CU_ASSERT_EQUAL_FATAL(plane_acquire(&p, n, 0, NULL, NULL), 0);
+	layout = plane_layout(p, n);
+	CU_ASSERT_EQUAL(plane_offer(other, 1, layout, p->bytes, dup(p->fd)), 0);
+	CU_ASSERT_EQUAL(plane_offer(other, 0, layout + 1, p->bytes, dup(p->fd)), 0);
+	CU_ASSERT_EQUAL(plane_offer(other, 0, layout, p->bytes + 1, dup(p->fd)), -EPERM);
+	CU_ASSERT_EQUAL(plane_offer(other, 0, layout, p->bytes, dup(n->fd)), -EPERM);
+	CU_ASSERT_EQUAL(plane_offer(other, 0, layout, p->bytes, dup(p->fd)), 0);
+	CU_ASSERT_EQUAL_FATAL(plane_acquire(&q, other, 0, NULL, NULL), 0);
+	CU_ASSERT_TRUE(fstat(p->fd, &a) == 0 && fstat(q->fd, &b) == 0 && a.st_ino == b.st_ino);
+	CU_ASSERT_EQUAL(memcmp(p->words, q->words, p->bytes), 0);
+	CU_ASSERT_EQUAL(plane_offers_drop(other), 2);
+	(void) plane_unref(p);
+	(void) plane_unref(q);
+}
+
+static void test_a_head_opens_without_the_file(void)
+{
+	_cleanup_close_ int file = test_network_memfd(&options), head = -1;
+	_cleanup_(network_unrefp) struct network *n = NULL;
+	_cleanup_(model_unrefp) struct model *m = NULL;
+	struct error why = {};
+
+	CU_ASSERT_EQUAL_FATAL(network_head(&head, file, &why), 0);
+	CU_ASSERT_EQUAL(pwrite(head, "x", 1, 0), -1);
+	/* Nobody reads more than planes from it now. */
+	CU_ASSERT_EQUAL(pwrite(file, "broken", 6, 0), 6);
+	CU_ASSERT_EQUAL_FATAL(network_open_head(&n, head, file, &why), 0);
+	CU_ASSERT_EQUAL(model_build(&m, n, 2.5, &why), 0);
+	CU_ASSERT_EQUAL(network_head(&head, file, &why), -EBADMSG);
+}
+
 TEST_MAIN("planes", TEST(planes_are_sealed_and_mapped_read_only),
 	TEST(shared_while_alive_closed_with_the_last), TEST(bytes_are_those_of_the_file),
 	TEST(a_part_holds_just_its_matrices), TEST(a_changed_plane_is_refused),
-	TEST(models_leave_nothing_behind),
+	TEST(models_leave_nothing_behind), TEST(an_offer_is_taken_instead_of_the_file),
+	TEST(a_head_opens_without_the_file),
 	TEST(threads_may_build_at_once))
