@@ -17,6 +17,8 @@ static const char help[] =
 	"Serves neural networks made of bit planes on D-Bus as org.bitshed.\n"
 	"\n"
 	"  --bus=system|session|ADDRESS  where to appear (default: system)\n"
+	"  --power-bus=BUS               where UPower, logind and so on are (default: as --bus)\n"
+	"  --sysfs=FOLDER                where sensors are (default: /sys)\n"
 	"  --config=FILE                 configuration (default: /etc/bitshed/bitshed.yaml), and "
 	"FILE.d/*.yaml\n"
 	"  --policy=FILE                 rules of this file only (default: all of /usr/lib/bitshed/policies and\n"
@@ -80,10 +82,16 @@ static int parse_option(struct arguments *a, int option)
 	case 'b':
 		a->options.bus = optarg;
 		return 1;
+	case 'w':
+		a->options.power_bus = optarg;
+		return 1;
+	case 's':
+		a->options.sysfs = optarg;
+		return 1;
 	case 'c':
 		a->options.config_file = optarg;
 		return 1;
-	case 'p':
+	case 'q':
 		a->options.policy_file = optarg;
 		return 1;
 	case 'P':
@@ -112,8 +120,10 @@ static int parse(struct arguments *a, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"bus", required_argument, NULL, 'b'},
+		{"power-bus", required_argument, NULL, 'w'},
+		{"sysfs", required_argument, NULL, 's'},
 		{"config", required_argument, NULL, 'c'},
-		{"policy", required_argument, NULL, 'p'},
+		{"policy", required_argument, NULL, 'q'},
 		{"check-policy", no_argument, NULL, 'P'},
 		{"check-config", no_argument, NULL, 'C'},
 		{"model", required_argument, NULL, 'm'},
@@ -139,6 +149,8 @@ static int parse(struct arguments *a, int argc, char **argv)
 		>= (int) sizeof a->dropin_dir)
 		return usage("too long", a->options.config_file);
 	a->options.dropin_dir = a->dropin_dir;
+	a->options.memory_watch = getenv("MEMORY_PRESSURE_WATCH");
+	a->options.memory_write = getenv("MEMORY_PRESSURE_WRITE");
 	a->options.models = a->models;
 	return 1;
 }

@@ -416,6 +416,25 @@ static int set_profile(sd_bus *bus, const char *path, const char *interface, con
 	return 1;
 }
 
+static int get_inputs(sd_bus *bus, const char *path, const char *interface, const char *property,
+	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
+{
+	struct manager *m = userdata;
+	const struct power_inputs *in = power_inputs(m->power);
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "(ssbdsst)");
+	for (enum power_input i = 0; r >= 0 && i < _POWER_INPUT_MAX; i++) {
+		const struct power_input_info *info = &power_inputs_info[i];
+		const struct power_value *v = &in->values[i];
+
+		r = sd_bus_message_append(reply, "(ssbdsst)", info->name,
+			power_sources[info->source].name, v->known, v->value, info->unit, v->text,
+			v->since_nsec);
+	}
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
 static int get_models(sd_bus *bus, const char *path, const char *interface, const char *property,
 	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
 {
@@ -455,6 +474,7 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_WRITABLE_PROPERTY("Profile", "s", get_profile, set_profile, 0,
 		SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE | SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_PROPERTY("Inputs", "a(ssbdsst)", get_inputs, 0, 0),
 	SD_BUS_PROPERTY("Models", "ao", get_models, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Devices", "ao", get_devices, 0, SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_PROPERTY("Sessions", "u", NULL, offsetof(struct manager, n_sessions), 0),

@@ -105,7 +105,7 @@ static void start_job(struct entry *e)
 
 static void resolve(struct entry *e, struct budget *ret)
 {
-	const struct manager *m = e->manager;
+	struct manager *m = e->manager;
 	struct policy_model model = {
 		.name = e->name,
 		.bits_max = e->network->planes_max,
@@ -120,6 +120,7 @@ static void resolve(struct entry *e, struct budget *ret)
 	inputs.now_nsec = clock_boot_nsec();
 	inputs.plain[SENSE_PROFILE] = (struct reading) {m->profile, true};
 	policy_resolve(m->rules, &inputs, &model, &e->policy, &e->policy);
+	manager_wake_at(m, e->policy.wake_nsec);
 	*ret = e->policy.budget;
 }
 

@@ -203,23 +203,36 @@ static int open_address(sd_bus **ret, const char *address)
 	return 0;
 }
 
+int manager_open_bus(struct manager *m, const char *name, sd_bus **ret)
+{
+	sd_bus *bus;
+	int r;
+
+	if (strcmp(name, "system") == 0)
+		r = sd_bus_open_system(&bus);
+	else if (strcmp(name, "session") == 0)
+		r = sd_bus_open_user(&bus);
+	else
+		r = open_address(&bus, name);
+	if (r < 0)
+		return r;
+	r = sd_bus_attach_event(bus, m->event, SD_EVENT_PRIORITY_NORMAL);
+	if (r < 0) {
+		(void) sd_bus_flush_close_unref(bus);
+		return r;
+	}
+	*ret = bus;
+	return 0;
+}
+
 static int open_bus(struct manager *m, const char *name, struct error *reterr)
 {
 	int r;
 
-	if (strcmp(name, "system") == 0)
-		r = sd_bus_open_system(&m->bus);
-	else if (strcmp(name, "session") == 0)
-		r = sd_bus_open_user(&m->bus);
-	else
-		r = open_address(&m->bus, name);
-	if (r >= 0)
-		r = sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
+	r = manager_open_bus(m, name, &m->bus);
 	if (r >= 0)
 		r = sd_bus_set_exit_on_disconnect(m->bus, 1);
-	return r < 0 ? error_set(
-		       reterr, r, "cannot connect to the bus \"%s\": %s", name, strerror(-r))
-		     : 0;
+	return r < 0 ? error_set(reterr, r, "cannot connect to the bus \"%s\": %s", name, strerror(-r)) : 0;
 }
 
 static int take_name(struct manager *m, struct error *reterr)
@@ -261,6 +274,9 @@ static int appear(struct manager *m, const struct manager_options *options, stru
 		r = bus_device_add(m);
 	if (r < 0)
 		return error_set(reterr, r, "cannot make the bus objects: %s", strerror(-r));
+	r = manager_power_start(m, options);
+	if (r < 0)
+		return error_set(reterr, r, "cannot listen to power sources: %s", strerror(-r));
 	fdstore_take(m, options);
 	load_files(m, options->models, options->n_models);
 	load_files(m, m->config->models, m->config->n_models);
@@ -320,6 +336,7 @@ struct manager *manager_free(struct manager *m)
 	if (!m)
 		return NULL;
 	(void) sd_notify(0, "STOPPING=1");
+	manager_power_stop(m);
 	sessions_end(m, NULL);
 	m->builder = builder_free(m->builder);
 	queue_finish(m->queue);

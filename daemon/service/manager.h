@@ -12,6 +12,7 @@
 #include "service/config.h"
 #include "service/limits.h"
 #include "service/policy.h"
+#include "service/power.h"
 #include "service/queue.h"
 
 /**
@@ -20,6 +21,8 @@
  * @calls_bytes: inputs that the waiting calls keep in memory
  * @rules: of the policy files; NULL: there are none; @inputs: what the board feels, without the time
  * @device: the processor; @workspace: its scratch, of whoever runs a request of @queue
+ * @power: what the board feels, heard on @power_bus (which may be @bus)
+ * @wake: decides again at @wake_nsec, CLOCK_BOOTTIME, though nothing changes; 0: not armed
  * @config: replaced whole; @config_file, @dropin_dir: where it came from
  */
 struct manager {
@@ -33,6 +36,10 @@ struct manager {
 	enum profile profile;
 	struct rules *rules;
 	struct policy_inputs inputs;
+	sd_bus *power_bus;
+	struct power *power;
+	sd_event_source *wake;
+	uint64_t wake_nsec;
 	struct limits limits;
 	struct builder *builder;
 	struct device *device;
@@ -43,11 +50,15 @@ struct manager {
 /**
  * struct manager_options - what the command line says; strings outlive the manager
  * @bus: "system", "session" or an address
+ * @power_bus: the same, where UPower and its like are; NULL: on @bus
+ * @memory_watch, @memory_write: of systemd's environment, or NULL
+ * @sysfs: NULL: /sys
  * @policy_file: read instead of the folders, or NULL
  * @models: loaded at the start, beside those of the configuration
  */
 struct manager_options {
-	const char *bus, *config_file, *dropin_dir, *policy_file;
+	const char *bus, *power_bus, *sysfs, *memory_watch, *memory_write;
+	const char *config_file, *dropin_dir, *policy_file;
 	struct config_model *models;
 	uint32_t n_models;
 };
@@ -68,6 +79,19 @@ DEFINE_CLEANUP(struct manager *, manager_free)
 
 /** manager_set_profile() - and resolve all models anew */
 void manager_set_profile(struct manager *m, enum profile profile);
+
+/** manager_open_bus() - @name: "system", "session" or an address; attached to the loop. Return: 0 or errno */
+int manager_open_bus(struct manager *m, const char *name, sd_bus **ret);
+
+/** manager_policy_update() - look at the inputs and decide about all models. @reason: for the journal */
+void manager_policy_update(struct manager *m, const char *reason);
+
+/** manager_wake_at() - update by then at the latest; CLOCK_BOOTTIME, 0: no need */
+void manager_wake_at(struct manager *m, uint64_t boot_nsec);
+
+/** manager_power_start() - listen to what the board feels, and act on it. Return: 0 or errno */
+int manager_power_start(struct manager *m, const struct manager_options *options);
+void manager_power_stop(struct manager *m);
 
 /**
  * manager_deadline() - of a request read now. @deadline_ms: 0 for the default. Return:

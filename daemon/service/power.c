@@ -84,7 +84,7 @@ struct power {
 	struct source sources[_POWER_SOURCE_MAX];
 	sd_event_source *announce, *poll, *refresh;
 	uint64_t announced_nsec, slept_nsec;
-	bool scheduled;
+	bool scheduled, resumed;
 };
 
 const struct power_options *power_options(const struct power *p)
@@ -177,11 +177,12 @@ static uint32_t collect_changes(struct power *p, char *reason, size_t size)
 static int on_announce(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct power *p = userdata;
-	char reason[256];
+	char reason[256] = "the machine woke up";
 
 	p->scheduled = false;
-	if (collect_changes(p, reason, sizeof reason) == 0)
+	if (collect_changes(p, reason, sizeof reason) == 0 && !p->resumed)
 		return 0;
+	p->resumed = false;
 	p->announced_nsec = clock_now_nsec();
 	p->options.changed(p, reason, p->options.userdata);
 	return 0;
@@ -266,7 +267,9 @@ void power_refresh(struct power *p)
 
 void power_resumed(struct power *p)
 {
-	p->inputs.resumed_nsec = clock_now_nsec();
+	p->inputs.resumed_nsec = clock_boot_nsec();
+	p->resumed = true;
+	schedule(p);
 	power_refresh(p);
 }
 
@@ -292,10 +295,8 @@ static int on_refresh(sd_event_source *s, uint64_t usec, void *userdata)
 static uint64_t time_asleep(void)
 {
 	uint64_t awake = clock_now_nsec();
-	struct timespec t;
 
-	(void) clock_gettime(CLOCK_BOOTTIME, &t);
-	return (uint64_t) t.tv_sec * NSEC_PER_SEC + (uint64_t) t.tv_nsec - awake;
+	return clock_boot_nsec() - awake;
 }
 
 static int on_poll(sd_event_source *s, uint64_t usec, void *userdata)

@@ -70,7 +70,7 @@ struct power_zone {
 
 #define POWER_ZONES_MAX 32
 
-/** struct power_inputs - @resumed_nsec: when the machine last woke up, CLOCK_MONOTONIC; 0: never */
+/** struct power_inputs - @resumed_nsec: when the machine last woke up, CLOCK_BOOTTIME; 0: never */
 struct power_inputs {
 	struct power_value values[_POWER_INPUT_MAX];
 	struct power_zone zones[POWER_ZONES_MAX];

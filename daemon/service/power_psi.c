@@ -25,6 +25,7 @@
  */
 #define TRIGGER "some 200000 2000000"
 #define TRIGGER_PERCENT 10
+#define WORD_PERCENT 50 /* of who says that there is pressure, but not how much */
 #define QUIET_NSEC (10 * NSEC_PER_SEC)
 #define PSI_BYTES 512
 
@@ -73,7 +74,7 @@ static void give_up(struct psi *psi)
 static int on_io(sd_event_source *s, int fd, uint32_t events, void *userdata)
 {
 	struct psi *psi = userdata;
-	double percent = TRIGGER_PERCENT;
+	double percent = WORD_PERCENT;
 	char drop[256];
 	ssize_t n;
 
@@ -82,7 +83,7 @@ static int on_io(sd_event_source *s, int fd, uint32_t events, void *userdata)
 		return 0;
 	}
 	if (psi->is_file) {
-		percent = MAX_OF(percent, read_average(fd));
+		percent = MAX_OF(TRIGGER_PERCENT, read_average(fd));
 	} else {
 		n = read(fd, drop, sizeof drop);
 		if (n == 0 || (n < 0 && errno != EAGAIN))

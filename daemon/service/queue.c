@@ -245,6 +245,16 @@ bool queue_cancel(struct queue *q, struct request *request)
 	return waiting;
 }
 
+bool queue_is_idle(struct queue *q)
+{
+	bool idle;
+
+	pthread_mutex_lock(&q->mutex);
+	idle = !q->running && list_empty(&q->waiting) && list_empty(&q->finished);
+	pthread_mutex_unlock(&q->mutex);
+	return idle;
+}
+
 uint32_t queue_length(struct queue *q)
 {
 	uint32_t length;

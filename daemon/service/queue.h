@@ -68,6 +68,9 @@ void queue_set_length_max(struct queue *q, uint32_t length_max);
 /** queue_length() - requests that wait now */
 uint32_t queue_length(struct queue *q);
 
+/** queue_is_idle() - nothing waits, runs on the device's thread or is to be told */
+bool queue_is_idle(struct queue *q);
+
 /**
  * queue_push() - hand a request to the device's thread. Return: 0; -EBUSY when full, done is not
  * called

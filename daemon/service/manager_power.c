@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the board feels, in the words of the policy:
+ *
+ *	power.c: changed() --> m->inputs --> entry_update() of all models --> policy_resolve()
+ *	                                          ^                               |
+ *	                                          +-- m->wake <-- decide again ---+
+ */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "service/catalog.h"
+#include "service/manager.h"
+
+#define MINUTE_NSEC (60 * NSEC_PER_SEC)
+
+/*
+ * A warning of low-memory-monitor has no number of its own: each is beyond what rules call pressure,
+ * a worse one further.
+ */
+static double warning_percent(double level)
+{
+	return level >= 255 ? 100 : level >= 100 ? 75 : level > 0 ? 50 : 0;
+}
+
+static struct reading plain(const struct power_value *v)
+{
+	return (struct reading){.value = v->value, .known = v->known};
+}
+
+/* A word that rules do not have stands for nothing they can ask for. */
+static struct reading choice(const struct power_value *v, enum sense sense)
+{
+	const char *const *words = rule_senses[sense].words;
+
+	for (int i = 0; v->known && words[i]; i++)
+		if (strcmp(words[i], v->text) == 0)
+			return (struct reading){.value = i, .known = true};
+	return (struct reading){};
+}
+
+static struct reading memory_pressure(const struct power_inputs *in)
+{
+	const struct power_value *psi = &in->values[POWER_MEMORY_PRESSURE];
+	const struct power_value *warning = &in->values[POWER_LOW_MEMORY];
+
+	return (struct reading){
+		.value = fmax(psi->value, warning_percent(warning->value)),
+		.known = psi->known || warning->known,
+	};
+}
+
+/* Of the battery only while it empties: what charges it is not drawn by us. A meter knows better. */
+static struct reading power_draw(const struct power_inputs *in)
+{
+	const struct power_value *battery = &in->values[POWER_BATTERY_WATTS];
+	const struct power_value *state = &in->values[POWER_BATTERY_STATE];
+
+	if (in->values[POWER_WATTS].known)
+		return plain(&in->values[POWER_WATTS]);
+	if (strcmp(state->text, "discharging") != 0)
+		return (struct reading){};
+	return plain(battery);
+}
+
+static void take_zones(struct policy_inputs *to, const struct power_inputs *in)
+{
+	to->n_zones = MIN_OF(in->n_zones, POLICY_ZONES_MAX);
+	for (uint32_t i = 0; i < to->n_zones; i++) {
+		const struct power_zone *z = &in->zones[i];
+
+		to->zones[i] = (struct policy_zone){
+			.temperature = {z->celsius, true},
+			.trend = {z->trend, true},
+			.trip_distance = {isnan(z->margin) ? 0 : z->margin, !isnan(z->margin)},
+		};
+		memcpy(to->zones[i].type, z->type, sizeof z->type);
+	}
+}
+
+static struct reading time_of_day(void)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	if (!localtime_r(&now, &tm))
+		return (struct reading){};
+	return (struct reading){.value = tm.tm_hour * 60 + tm.tm_min, .known = true};
+}
+
+static void take_inputs(struct policy_inputs *to, const struct power_inputs *in)
+{
+	const struct power_value *v = in->values;
+
+	*to = (struct policy_inputs){.resumed_nsec = in->resumed_nsec};
+	to->plain[SENSE_ON_BATTERY] = plain(&v[POWER_ON_BATTERY]);
+	to->plain[SENSE_BATTERY_PERCENT] = plain(&v[POWER_BATTERY_PERCENT]);
+	to->plain[SENSE_BATTERY_STATE] = choice(&v[POWER_BATTERY_STATE], SENSE_BATTERY_STATE);
+	to->plain[SENSE_WARNING_LEVEL] = choice(&v[POWER_BATTERY_WARNING], SENSE_WARNING_LEVEL);
+	to->plain[SENSE_TIME_TO_EMPTY] = plain(&v[POWER_BATTERY_SECONDS]);
+	to->plain[SENSE_POWER_DRAW] = power_draw(in);
+	to->plain[SENSE_SYSTEM_PROFILE] = choice(&v[POWER_SYSTEM_PROFILE], SENSE_SYSTEM_PROFILE);
+	to->plain[SENSE_PERFORMANCE_DEGRADED] = plain(&v[POWER_DEGRADED]);
+	to->plain[SENSE_MEMORY_PRESSURE] = memory_pressure(in);
+	to->plain[SENSE_CPU_PRESSURE] = plain(&v[POWER_CPU_PRESSURE]);
+	to->plain[SENSE_UNDER_VOLTAGE] = plain(&v[POWER_UNDER_VOLTAGE]);
+	to->plain[SENSE_TIME_OF_DAY] = time_of_day();
+	memcpy(to->degraded, v[POWER_DEGRADED].text, sizeof to->degraded);
+	take_zones(to, in);
+}
+
+static bool asks_for_time(const struct rules *rules)
+{
+	for (uint32_t i = 0; rules && i < rules->n_conds; i++)
+		if (rules->conds[i].kind == COND_SENSE &&
+			rules->conds[i].sense == SENSE_TIME_OF_DAY)
+			return true;
+	return false;
+}
+
+void manager_policy_update(struct manager *m, const char *reason)
+{
+	log_debug("policy: %s", reason);
+	take_inputs(&m->inputs, power_inputs(m->power));
+	list_for_each_safe(l, n, &m->entries) entry_update(list_entry(l, struct entry, link));
+	if (asks_for_time(m->rules))
+		manager_wake_at(m, clock_boot_nsec() + MINUTE_NSEC);
+}
+
+void manager_wake_at(struct manager *m, uint64_t boot_nsec)
+{
+	if (boot_nsec == 0 || (m->wake_nsec && m->wake_nsec <= boot_nsec))
+		return;
+	m->wake_nsec = boot_nsec;
+	/* A microsecond late, never early: then nothing would have ended yet. */
+	(void) sd_event_source_set_time(m->wake, boot_nsec / NSEC_PER_USEC + 1);
+	(void) sd_event_source_set_enabled(m->wake, SD_EVENT_ONESHOT);
+}
+
+static int on_wake(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct manager *m = userdata;
+
+	m->wake_nsec = 0;
+	manager_policy_update(m, "a while has passed");
+	return 0;
+}
+
+static void on_power(struct power *p, const char *reason, void *userdata)
+{
+	manager_policy_update(userdata, reason);
+}
+
+/* The loop's own requests are done before it gets to ask. */
+static bool on_drained(void *userdata)
+{
+	struct manager *m = userdata;
+
+	return queue_is_idle(m->queue);
+}
+
+int manager_power_start(struct manager *m, const struct manager_options *options)
+{
+	struct power_options power = {
+		.event = m->event,
+		.sysfs = options->sysfs,
+		.memory_watch = options->memory_watch,
+		.memory_write = options->memory_write,
+		.changed = on_power,
+		.drained = on_drained,
+		.userdata = m,
+	};
+	int r = 0;
+
+	if (options->power_bus)
+		r = manager_open_bus(m, options->power_bus, &m->power_bus);
+	else
+		m->power_bus = sd_bus_ref(m->bus);
+	if (r < 0)
+		log_warning(
+			"no power sources on the bus \"%s\": %s", options->power_bus, strerror(-r));
+	power.bus = m->power_bus;
+	r = sd_event_add_time(m->event, &m->wake, CLOCK_BOOTTIME, 0, 1000, on_wake, m);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(m->wake, SD_EVENT_OFF);
+	if (r >= 0)
+		r = power_new(&m->power, &power);
+	if (r >= 0)
+		take_inputs(&m->inputs, power_inputs(m->power));
+	return r;
+}
+
+void manager_power_stop(struct manager *m)
+{
+	m->power = power_free(m->power);
+	m->wake = sd_event_source_disable_unref(m->wake);
+	if (m->power_bus != m->bus)
+		(void) sd_bus_flush_close_unref(m->power_bus);
+	else
+		(void) sd_bus_unref(m->power_bus);
+	m->power_bus = NULL;
+}
