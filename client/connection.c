@@ -41,6 +41,31 @@ static int open_bus(sd_bus **ret, const char *address)
 	return 0;
 }
 
+struct home *home_ref(struct home *h)
+{
+	(void) atomic_fetch_add(&h->refs, 1);
+	return h;
+}
+
+struct home *home_unref(struct home *h)
+{
+	if (h && atomic_fetch_sub(&h->refs, 1) == 1)
+		free(h);
+	return NULL;
+}
+
+static struct home *home_new(const char *address)
+{
+	size_t size = strlen(address) + 1;
+	struct home *h = calloc(1, sizeof *h + size);
+
+	if (!h)
+		return NULL;
+	atomic_init(&h->refs, 1);
+	memcpy(h->address, address, size);
+	return h;
+}
+
 int bitshed_open(struct bitshed **ret, const char *address, struct bitshed_error *reterr)
 {
 	struct bitshed *b = calloc(1, sizeof *b);
@@ -49,8 +74,10 @@ int bitshed_open(struct bitshed **ret, const char *address, struct bitshed_error
 	if (!b)
 		return fail(reterr, -ENOMEM, "out of memory");
 	address = address ?: getenv("BITSHED_BUS") ?: "system";
-	r = open_bus(&b->bus, address);
+	b->home = home_new(address);
+	r = b->home ? open_bus(&b->bus, address) : -ENOMEM;
 	if (r < 0) {
+		(void) home_unref(b->home);
 		free(b);
 		if (r == -EINVAL)
 			return fail(reterr, -EINVAL,
@@ -69,6 +96,8 @@ struct bitshed *bitshed_close(struct bitshed *b)
 		return NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(b->matches); i++)
 		sd_bus_slot_unref(b->matches[i]);
+	atomic_store(&b->home->closed, true);
+	(void) home_unref(b->home);
 	sd_bus_flush_close_unref(b->bus);
 	free(b);
 	return NULL;
@@ -89,7 +118,62 @@ int call(struct bitshed *b, sd_bus_message *m, uint64_t usec, sd_bus_message **r
 	_cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
 	int r = sd_bus_call(b->bus, m, usec, &error, ret_reply);
 
-	return r < 0 ? fail_bus(e, r, &error) : 0;
+	if (r < 0)
+		return fail_bus(e, r, &error);
+	b->served = true;
+	return 0;
+}
+
+uint64_t now_msec(void)
+{
+	struct timespec t;
+
+	(void) clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+}
+
+void pause_a_while(uint64_t *ms)
+{
+	struct timespec pause = {0, (long) *ms * 1000000};
+
+	(void) nanosleep(&pause, NULL);
+	if (*ms < 50)
+		*ms *= 2;
+}
+
+/* Nobody has the name, or whoever had it went away without an answer. */
+static bool daemon_gone(const sd_bus_error *e, uint64_t took_ms, uint64_t usec)
+{
+	if (sd_bus_error_has_name(e, SD_BUS_ERROR_SERVICE_UNKNOWN) ||
+		sd_bus_error_has_name(e, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
+		return true;
+	/* sd-bus uses the name for its own time-out, too. */
+	return sd_bus_error_has_name(e, SD_BUS_ERROR_NO_REPLY) && took_ms < usec / 2000;
+}
+
+int call_patiently(struct bitshed *b, sd_bus_message *m, uint64_t usec, sd_bus_message **ret_reply,
+	struct bitshed_error *e)
+{
+	uint64_t gone_since = 0, pause_ms = 1;
+
+	for (;;) {
+		_cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+		uint64_t sent = now_msec(), now;
+		int r = sd_bus_call(b->bus, m, usec, &error, ret_reply);
+
+		b->served |= r >= 0;
+		if (r >= 0)
+			return 0;
+		now = now_msec();
+		if (!gone_since && b->served && daemon_gone(&error, now - sent, usec))
+			gone_since = now;
+		/* Nothing wrong but that the next daemon is not ready yet. */
+		if (!gone_since || now - gone_since > RESTART_MSEC ||
+			(!daemon_gone(&error, now - sent, usec) &&
+				!sd_bus_error_has_name(&error, "org.bitshed.Error.NotReady")))
+			return fail_bus(e, r, &error);
+		pause_a_while(&pause_ms);
+	}
 }
 
 int model_path(char **ret, const char *name)
@@ -151,14 +235,6 @@ int bitshed_load(struct bitshed *b, const char *name, const char *path, double b
 	return bitshed_load_fd(b, name, fd, bits, reterr);
 }
 
-static uint64_t now_msec(void)
-{
-	struct timespec t;
-
-	(void) clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
-}
-
 /*
  * Asked for, with growing pauses, instead of waiting for a signal: the caller may have callbacks
  * that must not run inside of this call.
@@ -170,7 +246,6 @@ int bitshed_wait_ready(
 
 	for (;;) {
 		struct bitshed_model *m = NULL;
-		struct timespec pause;
 		int r = bitshed_get_model(b, &m, name, reterr);
 
 		if (r < 0)
@@ -184,10 +259,7 @@ int bitshed_wait_ready(
 			return r;
 		if (timeout_ms >= 0 && now_msec() - start >= (uint64_t) timeout_ms)
 			return fail(reterr, -ETIMEDOUT, "model '%s' is still loading", name);
-		pause = (struct timespec){0, (long) pause_ms * 1000000};
-		(void) nanosleep(&pause, NULL);
-		if (pause_ms < 50)
-			pause_ms *= 2;
+		pause_a_while(&pause_ms);
 	}
 }
 

@@ -99,7 +99,7 @@ int bitshed_infer(struct bitshed *b, const char *model, const void *input, size_
 		r = append_options(m, options);
 	if (r < 0)
 		return fail_bus(reterr, r, NULL);
-	r = call(b, m, LONG_CALL_USEC, &reply, reterr);
+	r = call_patiently(b, m, LONG_CALL_USEC, &reply, reterr);
 	if (r < 0)
 		return r;
 	r = read_output(reply, &output, &count);

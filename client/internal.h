@@ -2,7 +2,9 @@
 /* What the files of libbitshed share. Nothing here is seen by applications. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <systemd/sd-bus.h>
 #include <unistd.h>
@@ -16,8 +18,24 @@
 #define CALL_USEC UINT64_C(25000000)
 #define LONG_CALL_USEC UINT64_C(300000000)
 
+/* How long a daemon that was there is waited for. */
+#define RESTART_MSEC UINT64_C(5000)
+
+/**
+ * struct home - what a connection and its sessions, which other threads may use, have in common
+ * @closed: the connection is, and so its sessions are not to come back
+ */
+struct home {
+	atomic_uint refs;
+	atomic_bool closed;
+	char address[];
+};
+
+/** struct bitshed - @served: a daemon has answered */
 struct bitshed {
 	sd_bus *bus;
+	struct home *home;
+	bool served;
 	sd_bus_slot *matches[3];
 	bitshed_event_fn on_event;
 	void *userdata;
@@ -52,6 +70,19 @@ int manager_call(
 /** call() - send and wait; @ret_reply may be NULL */
 int call(struct bitshed *b, sd_bus_message *m, uint64_t usec, sd_bus_message **ret_reply,
 	struct bitshed_error *e);
+
+/** call_patiently() - call(), again when the daemon is restarted meanwhile; the call must bear that */
+int call_patiently(struct bitshed *b, sd_bus_message *m, uint64_t usec, sd_bus_message **ret_reply,
+	struct bitshed_error *e);
+
+/** home_ref(), home_unref() - Return: @h, NULL */
+struct home *home_ref(struct home *h);
+struct home *home_unref(struct home *h);
+
+uint64_t now_msec(void);
+
+/** pause_a_while() - *@ms, doubled for the next time up to 50 */
+void pause_a_while(uint64_t *ms);
 
 /** path_split() - "/org/bitshed/model/NAME" to "model" and a decoded NAME for free(); the root is
  * "daemon", "" */

@@ -20,31 +20,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include "internal.h"
+#include "session.h"
 
 #define SLOTS_MAX 65536
 #define DEADLINE_GRACE_MS 1000
-
-enum slot_state { SLOT_MINE, SLOT_AWAY, SLOT_KEPT };
-
-struct slot {
-	enum slot_state state;
-	struct bitshed_reply reply; /* KEPT */
-};
-
-struct layout {
-	uint32_t slots;
-	uint64_t stride, input, output, pixels_bytes, floats_bytes, output_bytes, memory_bytes;
-};
-
-struct bitshed_session {
-	struct layout layout;
-	unsigned char *memory;
-	int socket;
-	uint32_t n_away, n_kept;
-	char **rules, **devices; /* names of the numbers in replies */
-	struct slot slots[];
-};
 
 static const struct {
 	const char *key;
@@ -74,7 +53,7 @@ static int read_layout_entry(sd_bus_message *m, struct layout *l)
 	return sd_bus_message_skip(m, "v");
 }
 
-static int read_layout(sd_bus_message *m, struct layout *l)
+int session_read_layout(sd_bus_message *m, struct layout *l)
 {
 	int r = sd_bus_message_enter_container(m, 'a', "{sv}");
 
@@ -108,7 +87,7 @@ static bool layout_ok(const struct layout *l)
 }
 
 /* Memory that could shrink would kill us with a signal at the next store. */
-static int check_memory(int fd, const struct layout *l, struct bitshed_error *e)
+int session_check_memory(int fd, const struct layout *l, struct bitshed_error *e)
 {
 	struct stat st;
 	int seals = fcntl(fd, F_GET_SEALS);
@@ -120,7 +99,7 @@ static int check_memory(int fd, const struct layout *l, struct bitshed_error *e)
 	return 0;
 }
 
-static int check_socket(int fd, struct bitshed_error *e)
+int session_check_socket(int fd, struct bitshed_error *e)
 {
 	int type = 0;
 	socklen_t size = sizeof type;
@@ -138,7 +117,7 @@ static int session_new(struct bitshed_session **ret, const struct layout *l, int
 
 	if (!layout_ok(l))
 		return fail(e, -EPROTO, "the daemon's layout does not fit its memory");
-	if (check_memory(memory, l, e) < 0 || check_socket(socket, e) < 0)
+	if (session_check_memory(memory, l, e) < 0 || session_check_socket(socket, e) < 0)
 		return -EPROTO;
 	s = calloc(1, sizeof *s + l->slots * sizeof s->slots[0]);
 	if (!s)
@@ -172,17 +151,20 @@ static void free_names(char **names)
 }
 
 /* Without the names a result shows numbers; that is no reason to refuse a session. */
-static void learn_names(struct bitshed_session *s, struct bitshed *b, const char *model)
+void session_learn_names(struct bitshed_session *s, struct bitshed *b, const char *model)
 {
 	_cleanup_(client_freep) char *path = NULL;
 
+	free_names(s->rules);
+	free_names(s->devices);
+	s->rules = s->devices = NULL;
 	if (model_path(&path, model) >= 0)
 		(void) sd_bus_get_property_strv(b->bus, BITSHED_BUS_NAME, path,
 			BITSHED_MODEL_INTERFACE, "Rules", NULL, &s->rules);
 	(void) device_names(b, &s->devices);
 }
 
-static int call_open(struct bitshed *b, const char *model, uint32_t slots, sd_bus_message **ret,
+int session_call_open(struct bitshed *b, const char *model, uint32_t slots, sd_bus_message **ret,
 	struct bitshed_error *e)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
@@ -204,19 +186,25 @@ int bitshed_session_open(struct bitshed_session **ret, struct bitshed *b, const 
 	struct layout layout = {};
 	const char *object;
 	int memory, socket; /* the message's */
-	int r = call_open(b, model, slots, &reply, reterr);
+	int r = session_call_open(b, model, slots, &reply, reterr);
 
 	if (r < 0)
 		return r;
 	r = sd_bus_message_read(reply, "ohh", &object, &memory, &socket);
 	if (r >= 0)
-		r = read_layout(reply, &layout);
+		r = session_read_layout(reply, &layout);
 	if (r < 0)
 		return fail_bus(reterr, r, NULL);
 	r = session_new(&s, &layout, memory, socket, reterr);
 	if (r < 0)
 		return r;
-	learn_names(s, b, model);
+	session_learn_names(s, b, model);
+	s->home = home_ref(b->home);
+	r = session_remember(s, model, sd_bus_message_get_sender(reply));
+	if (r < 0) {
+		(void) bitshed_session_close(s);
+		return fail(reterr, r, "out of memory");
+	}
 	*ret = s;
 	return 0;
 }
@@ -232,6 +220,10 @@ struct bitshed_session *bitshed_session_close(struct bitshed_session *s)
 		(void) munmap(s->memory, (size_t) s->layout.memory_bytes);
 	free_names(s->rules);
 	free_names(s->devices);
+	(void) bitshed_close(s->own);
+	(void) home_unref(s->home);
+	free(s->model);
+	free(s->daemon);
 	free(s);
 	return NULL;
 }
@@ -301,19 +293,30 @@ int bitshed_session_submit(struct bitshed_session *s, uint32_t slot,
 		.priority = o->priority,
 	};
 
+	int r;
+
 	if (slot >= s->layout.slots)
 		return fail(reterr, -EINVAL, "slot %u of a session of %u", slot, s->layout.slots);
 	if (s->slots[slot].state != SLOT_MINE)
 		return fail(reterr, -EBUSY, "slot %u is on its way", slot);
-	if (send(s->socket, &request, sizeof request, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-		if (errno == EAGAIN || errno == ENOBUFS)
-			return fail(reterr, -EAGAIN,
-				"the session's socket is full, wait for a reply first");
+	r = session_send(s, &request);
+	if (r == -EPIPE && session_resume(s) >= 0)
+		r = session_send(s, &request);
+	if (r == -EAGAIN)
+		return fail(reterr, r, "the session's socket is full, wait for a reply first");
+	if (r < 0)
 		return fail_ended(reterr);
-	}
+	s->slots[slot].request = request;
 	s->slots[slot].state = SLOT_AWAY;
 	s->n_away++;
 	return 0;
+}
+
+int session_send(struct bitshed_session *s, const struct bitshed_request *request)
+{
+	if (send(s->socket, request, sizeof *request, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return 0;
+	return errno == EAGAIN || errno == ENOBUFS ? -EAGAIN : -EPIPE;
 }
 
 /* Return: 1 with a reply, 0 when none came in time, negative: the session is of no more use. */
@@ -330,8 +333,9 @@ static int receive(struct bitshed_session *s, struct bitshed_reply *ret, int tim
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return 0;
+	/* After a restart the requests are on their way again, and we wait on. */
 	if (n <= 0)
-		return fail_ended(e);
+		return session_resume(s) < 0 ? fail_ended(e) : receive(s, ret, timeout_ms, e);
 	if ((size_t) n != sizeof *ret || ret->version != BITSHED_PROTOCOL_VERSION ||
 		ret->slot >= s->layout.slots || s->slots[ret->slot].state != SLOT_AWAY)
 		return fail(e, -EPROTO, "the daemon sent something that is no reply");

@@ -337,6 +337,11 @@ struct manager *manager_free(struct manager *m)
 		return NULL;
 	(void) sd_notify(0, "STOPPING=1");
 	manager_power_stop(m);
+	/* First of all: clients whose session ends see by the name that we have gone. */
+	if (m->bus) {
+		(void) sd_bus_release_name_async(m->bus, NULL, BITSHED_BUS_NAME, NULL, NULL);
+		(void) sd_bus_flush(m->bus);
+	}
 	sessions_end(m, NULL);
 	m->builder = builder_free(m->builder);
 	queue_finish(m->queue);

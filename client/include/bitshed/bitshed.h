@@ -222,7 +222,8 @@ BITSHED_API void bitshed_devices_free(struct bitshed_device **devices);
  *
  * Return: 0; -ENOENT no such model; -EAGAIN not ready; -EMSGSIZE @input is not of the model's size;
  * -ERANGE below options->min_bits; -ETIMEDOUT; -EBUSY too many wait; -EDQUOT larger than the bus
- * takes.
+ * takes. When a daemon that has served this connection is being restarted, it is waited for, up to
+ * 5 seconds.
  */
 BITSHED_API int bitshed_infer(struct bitshed *b, const char *model, const void *input,
 	size_t input_bytes, const struct bitshed_options *options, float **ret_output,
@@ -234,6 +235,13 @@ BITSHED_API int bitshed_infer(struct bitshed *b, const char *model, const void *
  * @slots: requests that may be on their way at once; 1 will do for one after the other
  *
  * The session ends with its connection @b; calls then fail with -ECONNRESET.
+ *
+ * When the daemon is restarted, the call that notices waits for the next one, up to 5 seconds, even
+ * with a time-out of 0, and the session goes on there: pointers stay valid, inputs and outputs keep
+ * their contents, requests on their way are sent again, and the number of bitshed_session_fd() stays
+ * (epoll must be told of it anew). A session ends for good, with -ECONNRESET, when no daemon comes,
+ * when the model has been unloaded, or when it has come back with tensors of other sizes: then it is
+ * to be closed, with its pointers, and a new one opened.
  * Return: 0; -ENOENT no such model; -EAGAIN not ready; -EDQUOT a limit; -EPROTO the daemon's memory
  * is not what it says.
  */
