@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "service/manager.h"
+#include "service/rehearse.h"
 
 #define MODELS_MAX 64
 
@@ -24,6 +25,8 @@ static const char help[] =
 	"  --policy=FILE                 rules of this file only (default: all of /usr/lib/bitshed/policies and\n"
 	"                                /etc/bitshed/policies)\n"
 	"  --check-policy FILE...        read these rules, say what is wrong with them, and exit\n"
+	"  --simulate=TRACE.csv          print what the rules make of a trace of inputs, for --model, and exit\n"
+	"  --plot=FILE.svg               and draw it\n"
 	"  --check-config                read the configuration, say what is wrong with it, and "
 	"exit\n"
 	"  --model=NAME=FILE             load this model at the start; may be given again\n"
@@ -36,6 +39,7 @@ struct arguments {
 	char dropin_dir[4096];
 	int log_level;
 	bool check_config, check_policy;
+	const char *trace, *plot;
 	char **files;
 	uint32_t n_files;
 };
@@ -94,6 +98,12 @@ static int parse_option(struct arguments *a, int option)
 	case 'q':
 		a->options.policy_file = optarg;
 		return 1;
+	case 't':
+		a->trace = optarg;
+		return 1;
+	case 'S':
+		a->plot = optarg;
+		return 1;
 	case 'P':
 		a->check_policy = true;
 		return 1;
@@ -124,6 +134,8 @@ static int parse(struct arguments *a, int argc, char **argv)
 		{"sysfs", required_argument, NULL, 's'},
 		{"config", required_argument, NULL, 'c'},
 		{"policy", required_argument, NULL, 'q'},
+		{"simulate", required_argument, NULL, 't'},
+		{"plot", required_argument, NULL, 'S'},
 		{"check-policy", no_argument, NULL, 'P'},
 		{"check-config", no_argument, NULL, 'C'},
 		{"model", required_argument, NULL, 'm'},
@@ -169,15 +181,27 @@ static int check_config(const struct arguments *a)
 
 static int check_policy(const struct arguments *a)
 {
-	_cleanup_(rules_freep) struct rules *rules = NULL;
 	struct error why = {};
-	int r;
+	int r = rehearse_check((const char *const *) a->files, a->n_files, &why);
 
-	r = rules_load(&rules, NULL, NULL, (const char *const *) a->files, a->n_files, &why);
 	if (r < 0)
 		fprintf(stderr, "%s\n", error_text(&why, r));
-	else
-		printf("%u rules, at most %u switches in an hour\n", rules->n_rules, rules->switches_per_hour);
+	return r;
+}
+
+static int simulate(const struct arguments *a)
+{
+	struct rehearse_options options = {
+		.trace = a->trace,
+		.plot = a->plot,
+		.policy_file = a->options.policy_file,
+		.model = a->options.n_models > 0 ? a->models : NULL,
+	};
+	struct error why = {};
+	int r = rehearse(&options, &why);
+
+	if (r < 0)
+		fprintf(stderr, "%s\n", error_text(&why, r));
 	return r;
 }
 
@@ -207,6 +231,6 @@ int main(int argc, char **argv)
 	if (r <= 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	log_init(getenv("JOURNAL_STREAM") != NULL, a.log_level);
-	r = a.check_config ? check_config(&a) : a.check_policy ? check_policy(&a) : run(&a);
+	r = a.check_config ? check_config(&a) : a.check_policy ? check_policy(&a) : a.trace ? simulate(&a) : run(&a);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

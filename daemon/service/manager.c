@@ -119,7 +119,7 @@ static int load_rules(struct manager *m, struct error *reterr)
 	_cleanup_(rules_freep) struct rules *rules = NULL;
 	int r;
 
-	r = rules_load(&rules, BITSHED_POLICY_DIR, "/etc/bitshed/policies", &m->policy_file, !!m->policy_file,
+	r = rules_load(&rules, BITSHED_POLICY_DIR, BITSHED_LOCAL_POLICY_DIR, &m->policy_file, !!m->policy_file,
 		reterr);
 	if (r >= 0)
 		r = rules_take_numbers(rules, m->rules);

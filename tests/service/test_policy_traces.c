@@ -64,7 +64,7 @@ static struct rules *draw_rules(uint32_t *ret_dwell, uint32_t *ret_budget)
 {
 	for (;;) {
 		_cleanup_(rules_freep) struct rules *r = NULL;
-		char text[4096], name[8];
+		char text[4096], name[16];
 
 		*ret_dwell = 10 + below(60);
 		*ret_budget = 1 + below(60);

@@ -78,7 +78,7 @@ static void test_shipped_rules_are_taken(void)
 	CU_ASSERT_EQUAL_FATAL(r, 0);
 	CU_ASSERT_EQUAL(rules->n_rules, 9);
 	CU_ASSERT_EQUAL(rules->n_names, 9);
-	CU_ASSERT_EQUAL(rules->switches_per_hour, 30);
+	CU_ASSERT_EQUAL(rules->switches_per_hour, 12);
 }
 
 /* Whatever the table can read, the schema must know. */
