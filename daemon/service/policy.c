@@ -82,8 +82,10 @@ static double bits_for_loss(const struct policy_model *m, double loss_max)
 {
 	double best = 0, bits = 0;
 
+	/* Not by fmax(): gcc 12 for arm64 crashes on it here. */
 	for (uint32_t i = 0; i < m->n_accuracies; i++)
-		best = fmax(best, m->accuracies[i].top1);
+		if (m->accuracies[i].top1 > best)
+			best = m->accuracies[i].top1;
 	for (uint32_t i = 0; i < m->n_accuracies; i++)
 		/* The card is in float: a loss of exactly 1 % must not miss by its last digit. */
 		if (best - m->accuracies[i].top1 <= loss_max + 1e-4 &&
