@@ -22,6 +22,7 @@ static const struct verb {
 		"show or set the width of a model, also in between: 2.5"},
 	{"profile", cmd_profile, 0, 1, "[PROFILE]",
 		"show or set power-saver, balanced or performance"},
+	{"why", cmd_why, 1, 1, "NAME", "which rule set the width of a model, and what it saw"},
 	{"monitor", cmd_monitor, 0, 0, "", "print changes as they happen"},
 };
 #define N_VERBS (sizeof verbs / sizeof verbs[0])

@@ -41,6 +41,7 @@ int cmd_unload(struct command *c);
 int cmd_infer(struct command *c);
 int cmd_bits(struct command *c);
 int cmd_profile(struct command *c);
+int cmd_why(struct command *c);
 int cmd_monitor(struct command *c);
 
 /** complain() - why @r, and what to do about it, on standard error. Return: an exit code */

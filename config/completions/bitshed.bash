@@ -28,8 +28,8 @@ _bitshed() {
 	esac
 
 	case $verb:$place in
-	:*) COMPREPLY=($(compgen -W 'status models load unload infer bits profile monitor' -- "$cur")) ;;
-	unload:0 | infer:0 | bits:0) COMPREPLY=($(compgen -W "$(_bitshed_models "${bus[@]}")" -- "$cur")) ;;
+	:*) COMPREPLY=($(compgen -W 'status models load unload infer bits profile why monitor' -- "$cur")) ;;
+	unload:0 | infer:0 | bits:0 | why:0) COMPREPLY=($(compgen -W "$(_bitshed_models "${bus[@]}")" -- "$cur")) ;;
 	load:1) _filedir gguf ;;
 	infer:1) _filedir ;;
 	bits:1) COMPREPLY=($(compgen -W 'auto 1 2 3 4 5 6 7 8' -- "$cur")) ;;

@@ -12,7 +12,7 @@ function __bitshed_models
 end
 
 complete -c bitshed -f
-set -l verbs status models load unload infer bits profile monitor
+set -l verbs status models load unload infer bits profile why monitor
 set -l none "not __fish_seen_subcommand_from $verbs"
 complete -c bitshed -n $none -a status -d 'The daemon, its devices and models'
 complete -c bitshed -n $none -a models -d 'A table of the models'
@@ -21,12 +21,14 @@ complete -c bitshed -n $none -a unload -d 'Forget a model'
 complete -c bitshed -n $none -a infer -d 'Classify an image or raw data'
 complete -c bitshed -n $none -a bits -d 'Show or set the width of a model'
 complete -c bitshed -n $none -a profile -d 'Show or set the profile'
+complete -c bitshed -n $none -a why -d 'Which rule set the width of a model'
 complete -c bitshed -n $none -a monitor -d 'Print changes as they happen'
 
 complete -c bitshed -n '__bitshed_verb unload 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb infer 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb bits 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb bits 1' -a 'auto 1 2 3 4 5 6 7 8'
+complete -c bitshed -n '__bitshed_verb why 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb profile 0' -a 'power-saver balanced performance'
 complete -c bitshed -n '__bitshed_verb load 1' -F
 complete -c bitshed -n '__bitshed_verb infer 1' -F

@@ -160,6 +160,13 @@ static void test_bits_and_profile(void)
 	CU_ASSERT_TRUE(says("net: 2 of 4 bits"));
 	CU_ASSERT_EQUAL(bitshed("bits net --json"), 0);
 	CU_ASSERT_TRUE(says("\"bits_by_hand\":2"));
+	CU_ASSERT_EQUAL(bitshed("why net"), 0);
+	CU_ASSERT_TRUE(says("hand: "));
+	CU_ASSERT_TRUE(says("'bitshed bits MODEL auto'"));
+	CU_ASSERT_TRUE(says("unknown: nobody reports them"));
+	CU_ASSERT_EQUAL(bitshed("why net --json"), 0);
+	CU_ASSERT_TRUE(says("{\"name\":\"on-battery\",\"source\":\"upower\",\"value\":null"));
+	CU_ASSERT_EQUAL(bitshed("why nobody"), 5);
 	CU_ASSERT_EQUAL(bitshed("profile power-saver"), 0);
 	CU_ASSERT_EQUAL(bitshed("bits net auto"), 0);
 	CU_ASSERT_TRUE(says("net: 2 of 4 bits"));

@@ -24,6 +24,7 @@
 #ifndef BITSHED_BITSHED_H
 #define BITSHED_BITSHED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -212,6 +213,24 @@ BITSHED_API void bitshed_models_free(struct bitshed_model **models);
 BITSHED_API int bitshed_list_devices(
 	struct bitshed *b, struct bitshed_device ***ret, struct bitshed_error *reterr);
 BITSHED_API void bitshed_devices_free(struct bitshed_device **devices);
+
+/**
+ * struct bitshed_power_input - what the policy knows of the board
+ * @source: who says it; @known: false: nobody does
+ * @value: in @unit; truths are 0 or 1; @text: the value, where it is a word
+ * @since_nsec: CLOCK_MONOTONIC, when it became so
+ */
+struct bitshed_power_input {
+	char *name, *source, *unit, *text;
+	bool known;
+	double value;
+	uint64_t since_nsec;
+};
+
+/** bitshed_list_power_inputs() - for bitshed_power_inputs_free(). Return: how many, or negative errno */
+BITSHED_API int bitshed_list_power_inputs(
+	struct bitshed *b, struct bitshed_power_input **ret, struct bitshed_error *reterr);
+BITSHED_API void bitshed_power_inputs_free(struct bitshed_power_input *inputs, size_t n);
 
 /**
  * bitshed_infer() - one inference over the bus, the easy way
