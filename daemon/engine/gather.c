@@ -58,18 +58,51 @@ static void gather_column(const struct gather *g, int64_t y, int64_t x, bool run
 	}
 }
 
-/* Nothing of the column lies outside: the case of nearly every column. */
-static void gather_inside(const struct gather *g, int64_t y, int64_t x, uint8_t *to)
+/* @n: bytes of one tap line; where it is a constant, the moves are laid out one after the other */
+static inline __attribute__((always_inline)) void copy_columns(const struct gather *g,
+	const uint8_t *from, uint32_t count, size_t n, uint8_t *to)
 {
-	const size_t tap_line = (size_t) g->op->kernel_w * g->group_channels;
-	const size_t line_bytes = (size_t) g->image.width * g->image.channels;
-	const uint8_t *from = g->data + (size_t) y * line_bytes + (size_t) x * g->image.channels;
+	const size_t step = (size_t) g->op->stride_w * g->image.channels;
+	const size_t line = (size_t) g->image.width * g->image.channels * g->op->dilation_h;
+	const uint32_t lines = g->op->kernel_h;
+	const size_t stride = g->stride;
 
-	for (uint32_t i = 0; i < g->op->kernel_h; i++) {
-		run_copy(to, from, tap_line);
-		to += tap_line;
-		from += line_bytes * g->op->dilation_h;
+	for (uint32_t i = 0; i < count; i++, from += step, to += stride) {
+		const uint8_t *tap = from;
+		uint8_t *out = to;
+
+		memset(to + stride - BITS_PER_WORD, 0, BITS_PER_WORD);
+		for (uint32_t j = 0; j < lines; j++, tap += line, out += n)
+			run_copy(out, tap, n);
 	}
+}
+
+/* Nothing of these columns of one line lies outside: the case of nearly all. */
+static void gather_inside(const struct gather *g, int64_t y, int64_t x, uint32_t count, uint8_t *to)
+{
+	const size_t n = (size_t) g->op->kernel_w * g->group_channels;
+	const uint8_t *from = g->data + ((size_t) y * g->image.width + (size_t) x) * g->image.channels;
+
+	switch (n) {
+	case 48:
+		return copy_columns(g, from, count, 48, to);
+	case 96:
+		return copy_columns(g, from, count, 96, to);
+	case 192:
+		return copy_columns(g, from, count, 192, to);
+	default:
+		return copy_columns(g, from, count, n, to);
+	}
+}
+
+/* From @x on, how many of up to @count columns of a line have all taps inside of the image? */
+static uint32_t count_inside(const struct gather *g, int64_t y, int64_t x, uint32_t count)
+{
+	int64_t room = (int64_t) g->image.width - g->op->kernel_w - x;
+
+	if (!is_inside(g, y, x))
+		return 0;
+	return (uint32_t) MIN_OF(room / g->op->stride_w + 1, (int64_t) count);
 }
 
 /* What the taps leave of the last word of a column stays zero: no weight is there. */
@@ -78,18 +111,22 @@ void gather_columns(const struct gather *g, uint64_t first, uint32_t count, uint
 	const struct op *op = g->op;
 	const bool runs = op->dilation_w == 1 && g->group_channels == g->image.channels;
 	uint64_t oy = first / g->out_width;
-	uint32_t ox = (uint32_t) (first % g->out_width);
+	uint32_t ox = (uint32_t) (first % g->out_width), n;
 
-	for (uint32_t i = 0; i < count; i++, out += g->stride) {
+	for (; count > 0; count -= n, out += n * g->stride) {
 		int64_t y = (int64_t) oy * op->stride_h - op->pad_top;
 		int64_t x = (int64_t) ox * op->stride_w - op->pad_left;
 
-		memset(out + g->stride - BITS_PER_WORD, 0, BITS_PER_WORD);
-		if (runs && is_inside(g, y, x))
-			gather_inside(g, y, x, out);
-		else
+		n = runs ? count_inside(g, y, x, MIN_OF(count, g->out_width - ox)) : 0;
+		if (n > 0) {
+			gather_inside(g, y, x, n, out);
+		} else {
+			n = 1;
+			memset(out + g->stride - BITS_PER_WORD, 0, BITS_PER_WORD);
 			gather_column(g, y, x, runs, out);
-		if (++ox == g->out_width) {
+		}
+		ox += n;
+		if (ox == g->out_width) {
 			ox = 0;
 			oy++;
 		}
