@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 
 #define WEIGHT_MAX 127
+#define STEPS_MAX (2 * WEIGHT_MAX)
 #define FREE_PLANES_MAX 5
 
 int integer_grid(struct coded *ret, float *row_scale, const float *weights, uint32_t rows,
@@ -56,24 +57,24 @@ static float reach(const struct coded *c, uint32_t row, uint32_t group)
 	return sum;
 }
 
-/* The scales of one group as integers whose sum is at most 127; exactly 127 for the widest group, because
- * its reach is what the row's scale comes from. */
+/* The scales of one group as halves of integers; their sum is an integer (engine/model.h), at most 127 and
+ * exactly 127 for the widest group, because its reach is what the row's scale comes from. */
 static void round_group(float *alpha, uint32_t planes, float scale, bool widest)
 {
 	int q[BITS_PLANES_MAX], sum = 0;
 
 	for (uint32_t i = 0; i < planes; i++) {
-		q[i] = (int) rintf(alpha[i] / scale);
+		q[i] = (int) rintf(2 * alpha[i] / scale);
 		sum += abs(q[i]);
 	}
-	while (sum > WEIGHT_MAX || (widest && sum < WEIGHT_MAX)) {
-		int step = sum > WEIGHT_MAX ? -1 : 1;
+	while (sum > STEPS_MAX || (widest && sum < STEPS_MAX) || sum % 2 != 0) {
+		int step = sum > STEPS_MAX ? -1 : 1;
 		uint32_t at = 0;
 		float best = -INFINITY;
 
 		/* The one that rounding has moved furthest the other way; never the last integer to zero. */
 		for (uint32_t i = 0; i < planes; i++) {
-			float moved = ((float) abs(q[i]) - fabsf(alpha[i] / scale)) * (float) -step;
+			float moved = ((float) abs(q[i]) - fabsf(2 * alpha[i] / scale)) * (float) -step;
 
 			if (q[i] != 0 && (step > 0 || abs(q[i]) > 1) && moved > best) {
 				best = moved;
@@ -84,7 +85,7 @@ static void round_group(float *alpha, uint32_t planes, float scale, bool widest)
 		sum += step;
 	}
 	for (uint32_t i = 0; i < planes; i++)
-		alpha[i] = (float) q[i] * scale;
+		alpha[i] = (float) q[i] * scale / 2;
 }
 
 /* What prefix of @planes planes of @code decodes to. */

@@ -168,7 +168,7 @@ static int acquire_dropped(struct build *b, struct error *reterr)
 
 /* Where the numbers of a layer lie in the model's block. */
 struct layer_sizes {
-	size_t alpha, offset, level, rows;
+	size_t step, base, level, rows;
 };
 
 static struct layer_sizes layer_sizes(const struct matrix *m, uint32_t kept)
@@ -177,8 +177,8 @@ static struct layer_sizes layer_sizes(const struct matrix *m, uint32_t kept)
 	size_t groups = (size_t) m->rows * m->groups;
 
 	return (struct layer_sizes) {
-		.alpha = bytes_align(sum ? groups * kept : 0, NUMBERS_ALIGN),
-		.offset = bytes_align(sum ? groups : 0, NUMBERS_ALIGN),
+		.step = bytes_align(sum ? groups * kept * sizeof(int16_t) : 0, NUMBERS_ALIGN),
+		.base = bytes_align(sum ? groups : 0, NUMBERS_ALIGN),
 		.level = bytes_align(sum ? 0 : (size_t) (m->shared_levels ? 1 : m->rows) << kept,
 			NUMBERS_ALIGN),
 		.rows = bytes_align(m->rows * sizeof(float), NUMBERS_ALIGN),
@@ -192,7 +192,7 @@ static int allocate_numbers(struct build *b)
 	for (uint32_t i = 0; i < b->network->n_matrices; i++) {
 		struct layer_sizes s = layer_sizes(&b->network->matrices[i], b->planes[i]);
 
-		total += s.alpha + s.offset + s.level + 2 * s.rows;
+		total += s.step + s.base + s.level + 2 * s.rows;
 	}
 	b->model->numbers = aligned_alloc(NUMBERS_ALIGN, MAX_OF(total, (size_t) NUMBERS_ALIGN));
 	b->model->numbers_bytes = total;
@@ -243,8 +243,8 @@ static int lower_layer(const struct build *b, const struct op *op, uint8_t **num
 	};
 
 	point_to_planes(b, op->matrix, &l);
-	layer->alpha = l.alpha = carve(numbers, s.alpha);
-	layer->offset = l.offset = carve(numbers, s.offset);
+	layer->step = l.step = carve(numbers, s.step);
+	layer->base = l.base = carve(numbers, s.base);
 	layer->level = l.level = carve(numbers, s.level);
 	layer->gain = l.gain = carve(numbers, s.rows);
 	layer->bias = l.bias = carve(numbers, s.rows);

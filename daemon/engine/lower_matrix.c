@@ -165,39 +165,71 @@ static double reach(const double *alpha, uint32_t kept, double offset)
 	return sum;
 }
 
-/* Rounded scales can reach a little beyond 127: the one that was rounded up most gives way. */
-static void shrink(const double *exact, int32_t *rounded, uint32_t kept, int32_t excess)
+/* Lowers by one the magnitude of the step that rounding has moved up most, or raises the one moved down most. */
+static void give_way(const double *exact, int32_t *size, uint32_t kept, int32_t by)
 {
-	for (; excess > 0; excess--) {
-		double most = -INFINITY;
-		uint32_t at = 0;
-
-		for (uint32_t i = 0; i < kept; i++)
-			if (rounded[i] != 0 && abs(rounded[i]) - fabs(exact[i]) > most) {
-				most = abs(rounded[i]) - fabs(exact[i]);
-				at = i;
-			}
-		rounded[at] -= rounded[at] > 0 ? 1 : -1;
-	}
-}
-
-static void round_group(const double *alpha, double offset, uint32_t kept, double scale, int8_t *ret_alpha,
-	int8_t *ret_offset)
-{
-	int32_t rounded[BITS_PLANES_MAX], q = scale > 0 ? round_even(offset / scale) : 0;
-	double exact[BITS_PLANES_MAX];
-	int32_t sum = abs(q);
+	double most = -INFINITY;
+	uint32_t at = 0;
 
 	for (uint32_t i = 0; i < kept; i++) {
-		exact[i] = scale > 0 ? alpha[i] / scale : 0;
-		rounded[i] = round_even(exact[i]);
-		sum += abs(rounded[i]);
+		double moved = (exact[i] - size[i]) * by;
+
+		if (size[i] + by >= 0 && moved > most) {
+			most = moved;
+			at = i;
+		}
 	}
-	if (sum > WEIGHT_MAX)
-		shrink(exact, rounded, kept, sum - WEIGHT_MAX);
-	*ret_offset = (int8_t) q;
+	size[at] += by;
+}
+
+/* Which way costs less to change the parity of the sum. */
+static int32_t parity_step(const double *exact, const int32_t *size, uint32_t kept)
+{
+	double up = -INFINITY, down = -INFINITY;
+
+	for (uint32_t i = 0; i < kept; i++) {
+		up = fmax(up, exact[i] - size[i]);
+		if (size[i] > 0)
+			down = fmax(down, size[i] - exact[i]);
+	}
+	return up >= down ? 1 : -1;
+}
+
+/* Magnitudes of steps whose sum is at most @limit and, like it, even or odd. Return: the sum */
+static int32_t round_steps(const double *exact, int32_t *size, uint32_t kept, int32_t limit)
+{
+	int32_t sum = 0;
+
+	for (uint32_t i = 0; i < kept; i++) {
+		size[i] = round_even(exact[i]);
+		sum += size[i];
+	}
+	for (; sum > limit; sum--)
+		give_way(exact, size, kept, -1);
+	if ((limit - sum) % 2 != 0) {
+		int32_t by = parity_step(exact, size, kept);
+
+		give_way(exact, size, kept, by);
+		sum += by;
+	}
+	return sum;
+}
+
+static void round_group(const double *alpha, double offset, uint32_t kept, double scale, int16_t *ret_step,
+	int8_t *ret_base)
+{
+	/* Twice the centre: the sum of steps has its parity, so that the centre is exact. */
+	int32_t size[BITS_PLANES_MAX], twice = scale > 0 ? round_even(2 * offset / scale) : 0, base;
+	double exact[BITS_PLANES_MAX];
+
 	for (uint32_t i = 0; i < kept; i++)
-		ret_alpha[i] = (int8_t) rounded[i];
+		exact[i] = scale > 0 ? 2 * fabs(alpha[i]) / scale : 0;
+	base = (twice - round_steps(exact, size, kept, 2 * WEIGHT_MAX - abs(twice))) / 2;
+	for (uint32_t i = 0; i < kept; i++) {
+		base += alpha[i] < 0 ? size[i] : 0;
+		ret_step[i] = (int16_t) (alpha[i] < 0 ? -size[i] : size[i]);
+	}
+	*ret_base = (int8_t) base;
 }
 
 /* The sum of the integer weights of a row of sum coding. */
@@ -211,10 +243,10 @@ static double sum_of_row(const struct lower_matrix *l, const struct scratch *s, 
 	for (uint32_t g = 0; g < m->groups; g++) {
 		int64_t n = group_size(m, g);
 
-		sum += l->offset[first + g] * n;
+		sum += l->base[first + g] * n;
 		for (uint32_t i = 0; i < l->kept; i++)
-			sum += l->alpha[(first + g) * l->kept + i] *
-				(2 * (int64_t) s->counts[(size_t) i * m->groups + g] - n);
+			sum += l->step[(first + g) * l->kept + i] *
+				(int64_t) s->counts[(size_t) i * m->groups + g];
 	}
 	return (double) sum;
 }
@@ -252,7 +284,7 @@ static int lower_sum_row(const struct lower_matrix *l, const struct scratch *s, 
 	scale = most / WEIGHT_MAX;
 	for (uint32_t g = 0; g < m->groups; g++)
 		round_group(s->alpha + (size_t) g * l->kept, s->offset[g], l->kept, scale,
-			l->alpha + (first + g) * l->kept, l->offset + first + g);
+			l->step + (first + g) * l->kept, l->base + first + g);
 	return set_gain(l, row, scale, l->zero_in != 0 ? sum_of_row(l, s, row) : 0, reterr);
 }
 

@@ -10,14 +10,15 @@
  * @kept: planes of the width
  * @scale_in, @zero_in: of the input of its op
  * @scale_out: of the output, 1 for f32
- * @alpha, @offset, @level, @gain, @bias: to fill, see struct layer
+ * @step, @base, @level, @gain, @bias: to fill, see struct layer
  */
 struct lower_matrix {
 	const struct matrix *matrix;
 	const uint64_t *planes[BITS_PLANES_MAX];
 	uint32_t kept;
 	double scale_in, scale_out, zero_in;
-	int8_t *alpha, *offset, *level;
+	int16_t *step;
+	int8_t *base, *level;
 	float *gain, *bias;
 };
 

@@ -18,10 +18,13 @@
  * and every matrix is run with int8 weights on one scale per row: scale_row = M_r / 127, M_r the largest
  * magnitude that row r can reach at this width, and
  *
- *	offset_q = rint(offset / scale_row), alpha_q_i = rint(alpha_i / scale_row), level_q likewise,
+ *	level_q = rint(level / scale_row)	step_i = rint(2 alpha_i / scale_row)
+ *	weight_q = base + sum of the steps of set bits, centred on offset:
+ *	2 base + sum of all steps = rint(2 offset / scale_row)
  *
- * with alpha_q lowered towards zero where rounding would let |offset_q| + sum |alpha_q| exceed 127. So a
- * whole matrix product is integer arithmetic, independent of the order of summation, and all devices
+ * where the step that rounding has moved furthest gives way, by one, for each that the reach exceeds 127 or
+ * when the parity is not that of the right side. So every integer of -127..127 can be a weight, and a whole
+ * matrix product is integer arithmetic, independent of the order of summation, and all devices
  * agree with ==. Rounding costs less than 1/254 of the row's range. Per width, not per file: one plane
  * has the full seven bits for its scales.
  */
@@ -152,15 +155,16 @@ DEFINE_CLEANUP(struct network *, network_unref)
  * struct layer - one matrix of a model at its width, ready for kernels (kernels/kernel.h)
  * @planes: how many are used
  * @plane: [planes], into the mappings of the model's planes
- * @alpha: sum coding, [rows][groups][planes]
- * @offset: sum coding, [rows][groups]
+ * @step: sum coding, [rows][groups][planes], what a set bit adds to a weight
+ * @base: sum coding, [rows][groups], the weight with all bits clear
  * @level: level coding, [shared_levels ? 1 : rows][1 << planes]
  * @gain, @bias: [rows]; as op.h uses them, for a u8 output already divided by its scale
  */
 struct layer {
 	uint32_t planes;
 	const uint64_t *plane[BITS_PLANES_MAX];
-	const int8_t *alpha, *offset, *level;
+	const int16_t *step;
+	const int8_t *base, *level;
 	const float *gain, *bias;
 };
 

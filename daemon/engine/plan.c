@@ -57,8 +57,8 @@ void plan_matrix_rows(const struct kernel_matrix *all, uint32_t row_bits, uint32
 		ret->level += (size_t) first * all->level_stride;
 		return;
 	}
-	ret->alpha += (size_t) first * all->groups * all->planes;
-	ret->offset += (size_t) first * all->groups;
+	ret->step += (size_t) first * all->groups * all->planes;
+	ret->base += (size_t) first * all->groups;
 }
 
 static void matrix_init(struct kernel_matrix *ret, const struct matrix *m, const struct layer *l)
@@ -70,8 +70,8 @@ static void matrix_init(struct kernel_matrix *ret, const struct matrix *m, const
 		.words = bits_words(m->row_bits),
 		.groups = m->groups,
 		.planes = l->planes,
-		.alpha = sum ? l->alpha : NULL,
-		.offset = sum ? l->offset : NULL,
+		.step = sum ? l->step : NULL,
+		.base = sum ? l->base : NULL,
 		.level = sum ? NULL : l->level,
 		.level_stride = m->shared_levels ? 0 : UINT32_C(1) << l->planes,
 	};

@@ -183,8 +183,8 @@ static void bench_product(const struct kernel *k, uint32_t rows, uint32_t column
 	_cleanup_free_ void *scratch = take_memory(KERNEL_SCRATCH_BYTES);
 	struct product p = {
 		.kernel = k,
-		.w = {rows, words, groups, group_words, planes, .alpha = level ? NULL : scales,
-			.offset = level ? NULL : scales, .level = level ? scales : NULL,
+		.w = {rows, words, groups, group_words, planes, .step = level ? NULL : (const int16_t *) (const void *) scales,
+			.base = level ? NULL : scales, .level = level ? scales : NULL,
 			.level_stride = 1u << planes},
 		.x = {count, q, (const uint64_t *) (void *) q, ACTIVATION_PLANES, columns},
 		.acc = acc,

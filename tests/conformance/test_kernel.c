@@ -75,14 +75,15 @@ static void test_flags_have_words(void)
 	CU_ASSERT_STRING_EQUAL(cpu_flags_text(CPU_NEON | CPU_DOTPROD, tiny, sizeof tiny), "neon");
 }
 
-/* Two planes, 2 b0 + 1 b1 + 1, of two filters of three taps that share a word. */
+/* Two planes, 4 and 2 from -2 on, of two filters of three taps that share a word. */
 static void test_depthwise_decode_follows_row_bits(void)
 {
 	static const uint64_t plane[2] = {0x0501, 0x0302}; /* rows of 8 bits: 001 and 101, 010 and 011 */
-	static const int8_t alpha[] = {2, 1, 2, 1}, offset[] = {1, 1};
+	static const int16_t step[] = {4, 2, 4, 2};
+	static const int8_t base[] = {-2, -2};
 	static const int8_t expected[] = {2, 4, 0, 0, -2, 2};
 	struct kernel_matrix w = {.rows = 2, .words = 1, .groups = 1, .group_words = 1, .planes = 2,
-		.plane = {&plane[0], &plane[1]}, .alpha = alpha, .offset = offset};
+		.plane = {&plane[0], &plane[1]}, .step = step, .base = base};
 	int8_t weights[6];
 
 	depthwise_decode(&w, bits_row_bits(3, true), 3, weights);

@@ -15,7 +15,7 @@
 #define COUNT_MAX 80
 #define ARENA_BYTES (4u << 20)
 
-static struct arena arena_plane[BITS_PLANES_MAX], arena_alpha, arena_offset, arena_level, arena_x,
+static struct arena arena_plane[BITS_PLANES_MAX], arena_step, arena_base, arena_level, arena_x,
 	arena_bits, arena_acc, arena_scratch;
 static int32_t expected[COUNT_MAX * ROWS_MAX];
 static char what[200];
@@ -52,30 +52,34 @@ static void make_planes(struct kernel_matrix *w, const struct shape_case *c)
 	}
 }
 
-/* |offset| + sum of |alpha| <= 127, exactly 127 at the limit */
+/* All weights from -127 to 127; at the limit those with all bits set or all bits clear lie at an end. */
 static void make_sum(struct kernel_matrix *w, const struct shape_case *c)
 {
 	size_t groups = (size_t) w->rows * w->groups;
-	int8_t *alpha = arena_buffer(&arena_alpha, groups * w->planes, 1, c->at_end);
-	int8_t *offset = arena_buffer(&arena_offset, groups, 1, c->at_end);
+	int16_t *step = arena_buffer(&arena_step, groups * w->planes * sizeof *step, sizeof *step, c->at_end);
+	int8_t *base = arena_buffer(&arena_base, groups, 1, c->at_end);
 
 	for (size_t g = 0; g < groups; g++) {
-		int32_t left = 127;
+		int32_t left = 254, low;
 
 		for (uint32_t i = 0; i < w->planes; i++) {
 			int32_t a = (int32_t) random_below((uint32_t) left + 1);
 
 			if (c->limit)
-				a = (left + 1) / 2;
+				a = i + 1 == w->planes ? left : (left + 1) / 2;
 			left -= a;
-			alpha[g * w->planes + i] = (int8_t) (!c->limit && random_below(2) ? -a : a);
+			step[g * w->planes + i] = (int16_t) a;
 		}
-		offset[g] = (int8_t) (c->limit ? left : (int32_t) random_below(2 * left + 1) - left);
-		if (c->limit && c->fill_w == FILL_ZEROS)
-			offset[g] = (int8_t) -left;
+		low = (int32_t) random_below((uint32_t) left + 1) - 127;
+		for (uint32_t i = 0; !c->limit && i < w->planes; i++)
+			if (random_below(2)) {
+				low += step[g * w->planes + i];
+				step[g * w->planes + i] = (int16_t) -step[g * w->planes + i];
+			}
+		base[g] = (int8_t) low;
 	}
-	w->alpha = alpha;
-	w->offset = offset;
+	w->step = step;
+	w->base = base;
 }
 
 static void make_level(struct kernel_matrix *w, const struct shape_case *c)
@@ -355,7 +359,7 @@ static void test_bits_drawn(void)
 
 static void test_arenas(void)
 {
-	struct arena *all[] = {&arena_alpha, &arena_offset, &arena_level, &arena_x, &arena_bits,
+	struct arena *all[] = {&arena_step, &arena_base, &arena_level, &arena_x, &arena_bits,
 		&arena_acc, &arena_scratch};
 	char text[128];
 

@@ -339,22 +339,30 @@ static void check_sum_layer(const struct network *n, const struct op *op, const 
 		scale = s.most / 127;
 		for (uint32_t g = 0; g < m->groups; g++) {
 			size_t at = (size_t) row * m->groups + g;
-			int reach = abs(l->offset[at]);
+			int low = l->base[at], high = low, centre = 2 * low;
+			int limit = 254 - abs((int) rint(2 * s.offset[g] / scale)), rounded = 0, moved = 0;
 
-			CU_ASSERT_EQUAL(l->offset[at], rint(s.offset[g] / scale));
 			for (uint32_t i = 0; i < l->planes; i++) {
-				int q = l->alpha[at * l->planes + i];
-				double exact = s.alpha[g][i] / scale;
+				int q = l->step[at * l->planes + i];
 
-				CU_ASSERT_TRUE(q == rint(exact) || (fabs(exact) > abs(q) && fabs(exact - q) < 1));
-				reach += abs(q);
+				int plain = (int) rint(2 * fabs(s.alpha[g][i]) / scale);
+
+				CU_ASSERT_TRUE(fabs(2 * s.alpha[g][i] / scale - q) < 2);
+				rounded += plain;
+				moved += abs(abs(q) - plain);
+				low += q < 0 ? q : 0;
+				high += q > 0 ? q : 0;
+				centre += q;
 			}
-			CU_ASSERT_TRUE(reach <= 127);
+			CU_ASSERT_TRUE(low >= -127 && high <= 127);
+			CU_ASSERT_EQUAL(centre, rint(2 * s.offset[g] / scale));
+			/* Steps gave way to the reach, else at most one to the parity. */
+			CU_ASSERT_EQUAL(moved, rounded > limit ? rounded - limit : (limit - rounded) % 2);
 			for (uint32_t t = g * 128; t < MIN_OF(m->columns, (g + 1) * 128); t++) {
-				sum += l->offset[at];
+				sum += l->base[at];
 				for (uint32_t i = 0; i < l->planes; i++)
-					sum += l->alpha[at * l->planes + i] *
-						(bits_get(planes[i], (uint64_t) row * m->row_bits + t) ? 1 : -1);
+					sum += l->step[at * l->planes + i] *
+						bits_get(planes[i], (uint64_t) row * m->row_bits + t);
 			}
 		}
 		check_gain(n, op, l, row, scale, sum);

@@ -125,21 +125,21 @@ static void draw_plane(struct graph *g, uint64_t *plane, const struct matrix *m)
 static void draw_sum(struct graph *g, const struct matrix *m, struct layer *l)
 {
 	size_t n = (size_t) m->rows * m->groups;
-	int8_t *alpha = take(g, n * l->planes), *offset = take(g, n);
+	int16_t *step = take(g, n * l->planes * sizeof *step);
+	int8_t *base = take(g, n);
 
 	for (size_t i = 0; i < n; i++) {
-		int32_t left = 127;
+		int32_t left = 254;
 
 		for (uint32_t p = 0; p < l->planes; p++) {
-			alpha[i * l->planes + p] = (int8_t) graph_below(g, (uint32_t) left / 2 + 1);
-			left -= alpha[i * l->planes + p];
+			step[i * l->planes + p] = (int16_t) graph_below(g, (uint32_t) left / 2 + 1);
+			left -= step[i * l->planes + p];
 		}
-		if (!g->plain)
-			offset[i] = (int8_t) ((int32_t) graph_below(g, (uint32_t) (2 * left + 1)) -
-					      left);
+		/* From -127 to where all steps end at 127; plain: about zero. */
+		base[i] = (int8_t) ((g->plain ? left / 2 : (int32_t) graph_below(g, (uint32_t) left + 1)) - 127);
 	}
-	l->alpha = alpha;
-	l->offset = offset;
+	l->step = step;
+	l->base = base;
 }
 
 static void draw_levels(struct graph *g, const struct matrix *m, struct layer *l)

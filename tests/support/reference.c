@@ -83,8 +83,8 @@ static int32_t *decode(const struct scene *s)
 		.groups = m->groups,
 		.group_words = m->groups > 1 ? m->group_columns / 64 : m->row_bits / 64 + 1,
 		.planes = l->planes,
-		.alpha = l->alpha,
-		.offset = l->offset,
+		.step = l->step,
+		.base = l->base,
 		.level = l->level,
 		.level_stride = m->shared_levels ? 0 : UINT32_C(1) << l->planes};
 	int32_t *w = malloc(sizeof *w * m->rows * m->columns);

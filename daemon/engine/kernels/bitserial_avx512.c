@@ -3,8 +3,8 @@
  * 16 rows times 6 columns in registers, counted by VPOPCNTQ (bitserial_scalar.c has the formula). A
  * register holds the same word of 8 rows, so that sums of rows come out side by side.
  *
- * The counts of a group end in one VPDPWSSD: the low half of a lane holds P, which takes 2 alpha, the
- * high half S, which takes the weight with all bits clear. Both fit 16 bits: a block has at most
+ * The counts of a group end in one VPDPWSSD: the low half of a lane holds P, which takes the step,
+ * the high half S, which takes the base. Both fit 16 bits: a block has at most
  * BLOCK_WORDS * 64 * 15 = 30720 of either.
  */
 #include <immintrin.h>
@@ -19,7 +19,7 @@
 
 /*
  * struct bits_scratch - one block of ROWS rows and BLOCK_WORDS words, words of rows side by side
- * @scale: per group that the block meets: 2 alpha of each plane; of the first, clear weight << 16
+ * @scale: per group that the block meets: the step of each plane; of the first, base << 16
  * @sum: S << 16 of each column and group
  */
 struct bits_scratch {
@@ -105,16 +105,12 @@ static void load_scales(const struct block *b, uint32_t r)
 {
 	const struct kernel_matrix *w = b->w;
 	size_t at = (size_t) (b->row + r) * w->groups + b->group;
-	const int8_t *alpha = w->alpha + at * w->planes, *offset = w->offset + at;
+	const int16_t *step = w->step + at * w->planes;
 
-	for (uint32_t g = 0; g < b->groups; g++, alpha += w->planes) {
-		int32_t clear = offset[g];
-
-		for (uint32_t i = 0; i < w->planes; i++) {
-			clear -= alpha[i];
-			b->scratch->scale[g][i][r] = (uint32_t) (2 * alpha[i]) & 0xffff;
-		}
-		b->scratch->scale[g][0][r] = ((uint32_t) (2 * alpha[0]) & 0xffff) | (uint32_t) clear << 16;
+	for (uint32_t g = 0; g < b->groups; g++, step += w->planes) {
+		for (uint32_t i = 0; i < w->planes; i++)
+			b->scratch->scale[g][i][r] = (uint16_t) step[i];
+		b->scratch->scale[g][0][r] |= (uint32_t) w->base[at + g] << 16;
 	}
 }
 

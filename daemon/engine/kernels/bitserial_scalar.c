@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Both sides are planes. With activation planes d_m in {0, 1} and weight planes b_i in {-1, +1},
- *
- *	sum over t of b_i d_m = 2 popcount(plane_i & d_m) - popcount(d_m)
- *
- * so a group contributes sum_i 2 alpha_i P_i + (offset - sum_i alpha_i) S, where P_i and S are
- * popcounts weighted by 2^m.
+ * Both sides are planes. With activation planes d_m in {0, 1}, a group contributes base * S + sum_i step_i *
+ * P_i, where S = popcount(d_m) and P_i = popcount(plane_i & d_m), both weighted by 2^m.
  */
 #include "engine/kernels/rows.h"
 
@@ -36,18 +32,14 @@ static int32_t dot(const struct kernel_matrix *w, const struct kernel_columns *x
 	for (uint32_t g = 0; g < w->groups; g++) {
 		uint32_t first = g * w->group_words, words = w->words - first;
 		size_t at = (size_t) row * w->groups + g;
-		int32_t clear = w->offset[at], s;
+		int32_t s;
 
 		if (words > w->group_words)
 			words = w->group_words;
 		s = count_group(w, x, column + first, (size_t) row * w->words + first, words, p);
-		for (uint32_t i = 0; i < w->planes; i++) {
-			int32_t alpha = w->alpha[at * w->planes + i];
-
-			clear -= alpha;
-			sum += 2 * alpha * p[i];
-		}
-		sum += clear * s;
+		for (uint32_t i = 0; i < w->planes; i++)
+			sum += w->step[at * w->planes + i] * p[i];
+		sum += w->base[at] * s;
 	}
 	return sum;
 }

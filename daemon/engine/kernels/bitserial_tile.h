@@ -21,12 +21,12 @@
 
 /*
  * struct bits_scratch - one block of LANES rows and BLOCK_WORDS words, words of rows side by side
- * @alpha: per group that the block meets: 2 alpha of each plane, then the weight with all bits clear
+ * @factor: per group that the block meets: the step of each plane, then the base
  * @sum: S of each column and group
  */
 struct bits_scratch {
 	uint64_t plane[BLOCK_WORDS][BITS_PLANES_MAX][LANES];
-	int64_t alpha[BLOCK_WORDS][BITS_PLANES_MAX + 1][LANES];
+	int64_t factor[BLOCK_WORDS][BITS_PLANES_MAX + 1][LANES];
 	int32_t sum[TILE_COLUMNS][BLOCK_WORDS];
 };
 
@@ -76,15 +76,10 @@ static void load_rows(struct bits_scratch *s, const struct kernel_matrix *w, con
 	for (uint32_t g = 0; g < pieces; g++)
 		for (uint32_t r = 0; r < LANES; r++) {
 			size_t at = (size_t) (b->row + r) * w->groups + first_group(w, b) + g;
-			int64_t clear = r < b->rows ? w->offset[at] : 0;
 
-			for (uint32_t i = 0; i < w->planes; i++) {
-				int64_t alpha = r < b->rows ? w->alpha[at * w->planes + i] : 0;
-
-				s->alpha[g][i][r] = 2 * alpha;
-				clear -= alpha;
-			}
-			s->alpha[g][w->planes][r] = clear;
+			for (uint32_t i = 0; i < w->planes; i++)
+				s->factor[g][i][r] = r < b->rows ? w->step[at * w->planes + i] : 0;
+			s->factor[g][w->planes][r] = r < b->rows ? w->base[at] : 0;
 		}
 }
 
@@ -122,7 +117,7 @@ static inline __attribute__((always_inline)) void multiply(const struct bits_scr
 		struct piece p = piece_at(w, b, g);
 
 		for (uint32_t c = 0; c < count; c++)
-			sum[c] = vec_multiply_add(sum[c], vec_load(s->alpha[g][w->planes]),
+			sum[c] = vec_multiply_add(sum[c], vec_load(s->factor[g][w->planes]),
 				vec_set1(s->sum[n + c][g]));
 		for (uint32_t i = 0; i < w->planes; i++) {
 			vec total[4] = {vec_zero(), vec_zero(), vec_zero(), vec_zero()}, part[4];
@@ -141,7 +136,7 @@ static inline __attribute__((always_inline)) void multiply(const struct bits_scr
 					total[c] = vec_add(total[c], vec_shift(part[c], m));
 			}
 			for (uint32_t c = 0; c < count; c++)
-				sum[c] = vec_multiply_add(sum[c], total[c], vec_load(s->alpha[g][i]));
+				sum[c] = vec_multiply_add(sum[c], total[c], vec_load(s->factor[g][i]));
 		}
 	}
 }

@@ -9,7 +9,7 @@
 
 /*
  * struct arm_row - one row being decoded
- * @add: what a set bit of each plane adds: 2 alpha in sum coding, its place in the index in level coding
+ * @add: what a set bit of each plane adds: its step in sum coding, its place in the index in level coding
  * @clear: what there is with all bits clear
  * @table: level coding
  */
@@ -38,13 +38,10 @@ static inline void arm_row_group(struct arm_row *d, uint32_t group)
 {
 	const struct kernel_matrix *w = d->w;
 	size_t at = (size_t) d->row * w->groups + group;
-	int32_t clear = w->offset[at];
 
-	for (uint32_t i = 0; i < w->planes; i++) {
-		clear -= w->alpha[at * w->planes + i];
-		d->add[i] = vdupq_n_s8((int8_t) (2 * w->alpha[at * w->planes + i]));
-	}
-	d->clear = vdupq_n_s8((int8_t) clear);
+	for (uint32_t i = 0; i < w->planes; i++)
+		d->add[i] = vdupq_n_s8((int8_t) w->step[at * w->planes + i]);
+	d->clear = vdupq_n_s8(w->base[at]);
 }
 
 static inline int8x16_t arm_levels(const struct arm_row *d, int8x16_t sum)

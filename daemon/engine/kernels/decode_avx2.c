@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Planes to int16, products by VPMADDWD: VPMADDUBSW would be twice as wide but saturates, and answers
+ * Planes to int16, products by VPMADDWD: VPMADDUBSW would be step as wide but saturates, and answers
  * must be exact.
  *
  * The weights of 16 rows and up to 256 columns are decoded once per tile of up to 48 columns, whose
@@ -46,14 +46,14 @@ static uint32_t half_word(const struct kernel_matrix *w, uint32_t plane, size_t 
 	return (uint32_t) (w->plane[plane][word] >> (32 * half));
 }
 
-/* 32 weights of sum coding: all bits clear, plus 2 alpha for each set bit; wraps harmlessly (kernel.h) */
+/* 32 weights of sum coding: the base, plus a step for each set bit; wraps harmlessly (kernel.h) */
 static inline __m256i decode_sum(const struct kernel_matrix *w, size_t word, uint32_t half,
-	__m256i clear, const __m256i *twice)
+	__m256i base, const __m256i *step)
 {
 	for (uint32_t i = 0; i < w->planes; i++)
-		clear = _mm256_add_epi8(clear,
-			_mm256_and_si256(spread(half_word(w, i, word, half)), twice[i]));
-	return clear;
+		base = _mm256_add_epi8(base,
+			_mm256_and_si256(spread(half_word(w, i, word, half)), step[i]));
+	return base;
 }
 
 /* 32 weights of level coding: slices of 16 levels, each kept where the upper bits of the index name it */
@@ -88,7 +88,7 @@ static void decode_row(const struct kernel_matrix *w, uint32_t row, uint32_t fir
 	struct decode_scratch *s, uint32_t half, uint32_t slot)
 {
 	_Alignas(16) int8_t table[256] = {0};
-	__m256i twice[BITS_PLANES_MAX], clear = _mm256_setzero_si256();
+	__m256i step[BITS_PLANES_MAX], base = _mm256_setzero_si256();
 
 	if (w->level)
 		memcpy(table, w->level + (size_t) row * w->level_stride, (size_t) 1 << w->planes);
@@ -97,17 +97,14 @@ static void decode_row(const struct kernel_matrix *w, uint32_t row, uint32_t fir
 
 		if (!w->level && (k == 0 || (first + k) % w->group_words == 0)) {
 			size_t at = (size_t) row * w->groups + (first + k) / w->group_words;
-			int32_t base = w->offset[at];
 
-			for (uint32_t i = 0; i < w->planes; i++) {
-				base -= w->alpha[at * w->planes + i];
-				twice[i] = _mm256_set1_epi8((char) (2 * w->alpha[at * w->planes + i]));
-			}
-			clear = _mm256_set1_epi8((char) base);
+			for (uint32_t i = 0; i < w->planes; i++)
+				step[i] = _mm256_set1_epi8((char) w->step[at * w->planes + i]);
+			base = _mm256_set1_epi8(w->base[at]);
 		}
 		for (uint32_t h = 0; h < 2; h++) {
 			__m256i v = w->level ? decode_level(w, word, h, table) :
-					       decode_sum(w, word, h, clear, twice);
+					       decode_sum(w, word, h, base, step);
 			uint32_t pair = k * PAIRS_PER_WORD + h * 16;
 
 			put_pairs(s, pair, half, slot, _mm256_castsi256_si128(v));

@@ -42,13 +42,13 @@ static int8_t *quad_at(int8_t *scratch, uint32_t quad, uint32_t half)
 
 /*
  * struct row - one row being decoded
- * @twice, @clear: sum coding, 2 alpha of each plane and the weight with all bits clear, of this group
+ * @step, @base: sum coding, of this group
  * @table: level coding, filled up with zeros
  */
 struct row {
 	const struct kernel_matrix *w;
 	uint32_t row;
-	__m512i twice[BITS_PLANES_MAX], clear;
+	__m512i step[BITS_PLANES_MAX], base;
 	_Alignas(16) int8_t table[256];
 };
 
@@ -56,10 +56,10 @@ INLINED void row_start(struct row *d, const struct kernel_matrix *w, uint32_t ro
 {
 	d->w = w;
 	d->row = row;
-	d->clear = _mm512_setzero_si512();
+	d->base = _mm512_setzero_si512();
 #pragma GCC unroll 8
 	for (uint32_t i = 0; i < BITS_PLANES_MAX; i++)
-		d->twice[i] = d->clear;
+		d->step[i] = d->base;
 	if (!w->level)
 		return;
 	memset(d->table, 0, sizeof d->table);
@@ -71,15 +71,11 @@ INLINED void row_scales(struct row *d, uint32_t planes, uint32_t group)
 {
 	const struct kernel_matrix *w = d->w;
 	size_t at = (size_t) d->row * w->groups + group;
-	const int8_t *alpha = w->alpha + at * planes;
-	int32_t clear = w->offset[at];
 
 #pragma GCC unroll 8
-	for (uint32_t i = 0; i < planes; i++) {
-		clear -= alpha[i];
-		d->twice[i] = _mm512_set1_epi8((char) (2 * alpha[i]));
-	}
-	d->clear = _mm512_set1_epi8((char) clear);
+	for (uint32_t i = 0; i < planes; i++)
+		d->step[i] = _mm512_set1_epi8((char) w->step[at * planes + i]);
+	d->base = _mm512_set1_epi8(w->base[at]);
 }
 
 INLINED __mmask64 row_bits(const struct row *d, uint32_t plane, uint32_t word)
@@ -89,11 +85,11 @@ INLINED __mmask64 row_bits(const struct row *d, uint32_t plane, uint32_t word)
 
 INLINED __m512i weights_sum(const struct row *d, uint32_t planes, uint32_t word)
 {
-	__m512i sum = d->clear;
+	__m512i sum = d->base;
 
 #pragma GCC unroll 8
 	for (uint32_t i = 0; i < planes; i++)
-		sum = _mm512_mask_add_epi8(sum, row_bits(d, i, word), sum, d->twice[i]);
+		sum = _mm512_mask_add_epi8(sum, row_bits(d, i, word), sum, d->step[i]);
 	return sum;
 }
 
@@ -312,7 +308,7 @@ static void multiply_columns(struct tile t, uint32_t count)
 }
 
 /*
- * One or two columns: nothing is decoded twice, so weights go from the decoder's register into the
+ * One or two columns: nothing is decoded step, so weights go from the decoder's register into the
  * product, and each row adds up its lanes in the end.
  */
 INLINED void multiply_row_at(const struct kernel_matrix *w, uint32_t planes,

@@ -25,23 +25,19 @@ static uint64_t add_bytes(uint64_t a, uint64_t b)
 	return ((a & BYTES_7F) + (b & BYTES_7F)) ^ ((a ^ b) & BYTES_80);
 }
 
-/* 64 weights of sum coding: the weight with all bits clear, plus 2 alpha for each set bit */
+/* 64 weights of sum coding: the base, plus a step for each set bit */
 static void decode_sum(const struct kernel_matrix *w, uint32_t row, uint32_t word, int8_t out[64])
 {
 	size_t at = (size_t) row * w->groups + word / w->group_words;
-	const int8_t *alpha = w->alpha + at * w->planes;
-	uint8_t clear = (uint8_t) w->offset[at];
 
-	for (uint32_t i = 0; i < w->planes; i++)
-		clear = (uint8_t) (clear - alpha[i]);
 	for (uint32_t b = 0; b < 8; b++) {
-		uint64_t sum = clear * BYTES_01;
+		uint64_t sum = (uint8_t) w->base[at] * BYTES_01;
 
 		for (uint32_t i = 0; i < w->planes; i++) {
 			uint64_t bits = w->plane[i][(size_t) row * w->words + word];
-			uint64_t twice = (uint8_t) (2 * alpha[i]);
+			uint64_t step = (uint8_t) w->step[at * w->planes + i];
 
-			sum = add_bytes(sum, spread((uint8_t) (bits >> (8 * b))) * twice);
+			sum = add_bytes(sum, spread((uint8_t) (bits >> (8 * b))) * step);
 		}
 		memcpy(out + 8 * b, &sum, 8);
 	}

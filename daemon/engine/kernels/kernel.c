@@ -46,12 +46,9 @@ static int32_t weight_at(const struct kernel_matrix *w, uint32_t row, uint32_t g
 			index = index << 1 | bits_get(w->plane[i], bit);
 		return w->level[(size_t) row * w->level_stride + index];
 	}
-	sum = w->offset[at];
-	for (uint32_t i = 0; i < w->planes; i++) {
-		int32_t alpha = w->alpha[at * w->planes + i];
-
-		sum += bits_get(w->plane[i], bit) ? alpha : -alpha;
-	}
+	sum = w->base[at];
+	for (uint32_t i = 0; i < w->planes; i++)
+		sum += bits_get(w->plane[i], bit) ? w->step[at * w->planes + i] : 0;
 	return sum;
 }
 
@@ -79,20 +76,17 @@ static void decode_filter(const struct kernel_matrix *w, uint32_t row, uint32_t 
 {
 	const taps_8 bit = {1, 2, 4, 8, 16, 32, 64, 128};
 	uint64_t at = (uint64_t) row * row_bits;
-	const int8_t *alpha = w->alpha + (size_t) row * w->planes;
+	const int16_t *step = w->step + (size_t) row * w->planes;
 	taps_8 sum[FILTER_TAPS / 8] = {};
-	int16_t clear = w->offset[row];
 
 	for (uint32_t i = 0; i < w->planes; i++) {
 		const uint64_t bits = w->plane[i][at / BITS_PER_WORD] >> at % BITS_PER_WORD;
-		const int16_t twice = (int16_t) (2 * alpha[i]);
 
-		clear = (int16_t) (clear - alpha[i]);
-		sum[0] += (((int16_t) (bits & 255) & bit) != 0) & twice;
-		sum[1] += (((int16_t) (bits >> 8 & 255) & bit) != 0) & twice;
+		sum[0] += (((int16_t) (bits & 255) & bit) != 0) & step[i];
+		sum[1] += (((int16_t) (bits >> 8 & 255) & bit) != 0) & step[i];
 	}
-	sum[0] += clear;
-	sum[1] += clear;
+	sum[0] += w->base[row];
+	sum[1] += w->base[row];
 	for (uint32_t t = 0; t < taps; t++)
 		weights[(size_t) t * w->rows + row] = (int8_t) sum[t / 8][t % 8];
 }

@@ -47,14 +47,16 @@ enum kernel_op {
  * @words: 64-bit words per row
  * @group_words: words per group, at least 1 (the last group may be shorter); groups = ceil(words / group_words)
  * @plane: [planes], each rows * words, most significant first
- * @alpha: sum coding: [rows][groups][planes]; @offset: [rows][groups]
+ * @step: sum coding: [rows][groups][planes], what a set bit adds; @base: [rows][groups], the weight with all
+ *	bits clear
  * @level: level coding: row r's table at level + r * level_stride, 1 << planes entries; NULL: sum coding
- * For every reachable weight |w| <= 127, and columns * 127 * 255 < 2^31 (checked when a model is built).
+ * For every reachable weight |w| <= 127, so a step may reach 254 and decoding may wrap at 256; and columns * 127 * 255 < 2^31 (checked when a model is built).
  */
 struct kernel_matrix {
 	uint32_t rows, words, groups, group_words, planes;
 	const uint64_t *plane[BITS_PLANES_MAX];
-	const int8_t *alpha, *offset, *level;
+	const int16_t *step;
+	const int8_t *base, *level;
 	uint32_t level_stride;
 };
 
