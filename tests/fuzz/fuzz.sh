@@ -6,4 +6,5 @@
 set -euo pipefail
 found=$(mktemp -d)
 trap 'rm -rf "$found"' EXIT
-"$1" -runs=20000 -max_total_time=20 -rss_limit_mb=4096 -print_final_stats=1 "$found" "$2"
+cp -r "$2" "$found/seeds"
+"$1" -runs=20000 -max_total_time=20 -rss_limit_mb=4096 -print_final_stats=1 "$found"
