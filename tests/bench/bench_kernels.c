@@ -206,14 +206,17 @@ static void bench_product(const struct kernel *k, uint32_t rows, uint32_t column
 
 static void bench_products(const struct kernel *k)
 {
-	static const uint32_t shapes[][2] = {{16, 144}, {64, 576}, {256, 2304}, {512, 512}};
+	/* rows, columns, tiles of output columns: one for small layers, many for a large product */
+	static const uint32_t shapes[][3] = {
+		{16, 144, 1}, {64, 576, 1}, {256, 2304, 1}, {256, 2304, 4}, {512, 512, 10}};
 
 	for (uint32_t s = 0; s < ARRAY_SIZE(shapes); s++)
 		for (uint32_t planes = 1; planes <= 8; planes *= 2)
 			for (uint32_t level = 0; level < 2; level++)
 				if (level ? k->level : k->sum)
 					bench_product(k, shapes[s][0], shapes[s][1], planes,
-						k->columns_per_tile, level, false);
+						k->columns_per_tile * (k->needs ? shapes[s][2] : 1),
+						level, false);
 	for (uint32_t planes = 1; planes <= 8; planes *= 2)
 		bench_product(k, 4096, 4096, planes, 1, !k->sum, k->needs != 0);
 }
