@@ -4,10 +4,11 @@
  *
  *	profile's cap  <  rules of operators, earlier before later  <  hand  <  hold  <  hard limits
  *
- * An earlier rule is never overruled by a later one: rules narrow a range of widths from the top of the file
- * downward, and the widest width left is taken. Then the way there: what a person or a client asks for happens
- * at once, and so do hard limits; anything else waits for the dwell, the grace after resume and the budget of
- * switches, so that no input, however wild, makes a model flap.
+ * An earlier rule is never overruled by a later one: rules narrow a range of widths from the
+ * top of the file downward, and the widest width left is taken. Then the way there: what a
+ * person or a client asks for happens at once, and so do hard limits; anything else waits for
+ * the dwell, the grace after resume and the budget of switches, so that no input, however
+ * wild, makes a model flap.
  */
 #include "service/policy.h"
 
@@ -67,7 +68,8 @@ static double within(double bits, double bits_max)
 
 /**
  * struct want - limits as they are gathered
- * @low, @high: widths left; @by: the rule that set @high last, NULL: none; @by_action: what it asked for
+ * @low, @high: widths left; @by: the rule that set @high last, NULL: none; @by_action: what it
+ *	asked for
  */
 struct want {
 	double low, high, rate;
@@ -267,7 +269,10 @@ static uint64_t budget_ready_nsec(const struct policy_state *s, uint32_t n)
 static uint64_t must_wait(const struct policy_state *s, const struct rules *rules,
 	const struct policy_inputs *in, enum suppressed *ret_reason)
 {
-	/* One switch of each hour is kept for less: the last one must not leave a model wide on an empty battery. */
+	/*
+	 * One switch of each hour is kept for less: the last one must not leave a model wide on
+	 * an empty battery.
+	 */
 	uint32_t n = rules->switches_per_hour;
 	bool less = s->wanted.bits < s->budget.bits;
 	uint64_t ready[_SUPPRESSED_MAX] = {}, latest = 0;

@@ -35,13 +35,19 @@ struct reading {
 	bool known;
 };
 
-/** struct policy_zone - a thermal zone; celsius, celsius per minute, celsius to the next trip point */
+/**
+ * struct policy_zone - a thermal zone; celsius, celsius per minute, celsius to the next trip
+ * point
+ */
 struct policy_zone {
 	char type[32];
 	struct reading temperature, trend, trip_distance;
 };
 
-/** struct policy_telemetry - a number that somebody has reported, in the unit that its key implies */
+/**
+ * struct policy_telemetry - a number that somebody has reported, in the unit that its key
+ * implies
+ */
 struct policy_telemetry {
 	char key[32];
 	struct reading value;
@@ -49,8 +55,8 @@ struct policy_telemetry {
 
 /**
  * struct policy_inputs - what the board feels; zeros: nothing is known
- * @plain: [enum sense]; flags 0 or 1, choices by index of their word, percent, seconds, watts, minutes of
- *	the day; performance-degraded is known here and its text is @degraded
+ * @plain: [enum sense]; flags 0 or 1, choices by index of their word, percent, seconds, watts,
+ *	minutes of the day; performance-degraded is known here and its text is @degraded
  * @now_nsec: CLOCK_BOOTTIME: time in suspend lets dwell end
  * @resumed_nsec: end of the last suspend by the same clock, 0: none yet
  */
@@ -106,7 +112,8 @@ enum suppressed {
  * struct policy_state - all that a decision leaves behind for the next; zeros: none yet
  * @budget: what holds now; @wanted: what would hold if nothing were suppressed
  * @active: bit i: rule i holds, for its hysteresis; @serial: of the rules that the bits belong to
- * @last_nsec: of any switch, 0: none; @switched_nsec: of those that rules made, a ring; @n_switches: ever
+ * @last_nsec: of any switch, 0: none; @switched_nsec: of those that rules made, a ring;
+ *	@n_switches: ever
  * @suppressed: switches that were wanted and withheld, by reason
  * @wake_nsec: decide again at this time even if no input changes, 0: no need
  */
@@ -146,7 +153,10 @@ enum truth {
 enum truth policy_eval(
 	const struct rules *rules, int index, const struct policy_inputs *inputs, bool hold);
 
-/** policy_rule_holds() - with the memory of whether it held before, and with what unknown stands for */
+/**
+ * policy_rule_holds() - with the memory of whether it held before, and with what unknown stands
+ * for
+ */
 bool policy_rule_holds(const struct rules *rules, const struct rule *rule,
 	const struct policy_inputs *inputs, bool before);
 

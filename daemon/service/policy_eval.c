@@ -6,8 +6,8 @@
 #include "service/policy.h"
 
 /*
- * A threshold that lets go later than it takes hold. @hold: 1 the rule holds already, -1 the same below an
- * odd number of "not", 0 it does not.
+ * A threshold that lets go later than it takes hold. @hold: 1 the rule holds already, -1 the
+ * same below an odd number of "not", 0 it does not.
  */
 static bool compare(const struct cond *c, double v, int hold)
 {

@@ -17,5 +17,8 @@ struct rehearse_options {
 /** rehearse() - print what rules make of a trace. Return: 0, or a negative errno with words */
 int rehearse(const struct rehearse_options *options, struct error *reterr);
 
-/** rehearse_check() - read rules, say how many there are. Return: 0, or a negative errno with words */
+/**
+ * rehearse_check() - read rules, say how many there are. Return: 0, or a negative errno with
+ * words
+ */
 int rehearse_check(const char *const *files, uint32_t n_files, struct error *reterr);

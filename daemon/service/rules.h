@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rules that operators write: which inputs lead to which limits. Immutable after loading, replaced
- * whole. Any thread may read.
+ * The rules that operators write: which inputs lead to which limits. Immutable after loading,
+ * replaced whole. Any thread may read.
  */
 #pragma once
 
@@ -59,7 +59,8 @@ enum feedback {
 
 /**
  * struct rule_sense - how an input is written in rules and in the heads of traces
- * @of: it needs " of NAME" behind it: true for telemetry; zones may be left out, then any zone counts
+ * @of: it needs " of NAME" behind it: true for telemetry; zones may be left out, then any zone
+ *	counts
  * @units: NULL-terminated pairs in @unit_names and @unit_factors
  * @band, @band_part: an active rule lets go when the value is back by the larger of @band and
  *	@band_part of the threshold
@@ -163,20 +164,30 @@ DEFINE_CLEANUP(struct rules *, rules_free)
  * @vendor_dir, @local_dir: may be NULL or missing; a file of the second hides one of the same name
  * @files, @n_files: read instead of the folders when there are any
  *
- * A rule replaces an earlier one of the same name in its place. Return: 0; -EINVAL with place and caret,
- * or with the rules that could oscillate; an errno of reading. On failure @ret is untouched.
+ * A rule replaces an earlier one of the same name in its place. Return: 0; -EINVAL with place
+ * and caret, or with the rules that could oscillate; an errno of reading. On failure @ret is
+ * untouched.
  */
 int rules_load(struct rules **ret, const char *vendor_dir, const char *local_dir,
 	const char *const *files, uint32_t n_files, struct error *reterr);
 
-/** rules_read_text() - lay one YAML text over @r; after an error @r must not be used. Return: as above */
+/**
+ * rules_read_text() - lay one YAML text over @r; after an error @r must not be used. Return: as
+ * above
+ */
 int rules_read_text(
 	struct rules *r, const char *name, const char *text, size_t size, struct error *reterr);
 
-/** rules_check() - Return: 0, or -EINVAL with the rules that could oscillate while inputs stay as they are */
+/**
+ * rules_check() - Return: 0, or -EINVAL with the rules that could oscillate while inputs stay as
+ * they are
+ */
 int rules_check(const struct rules *r, struct error *reterr);
 
-/** rules_take_numbers() - rules of the same name keep their number of @before (may be NULL). Return: 0, -ENOMEM */
+/**
+ * rules_take_numbers() - rules of the same name keep their number of @before (may be NULL).
+ * Return: 0, -ENOMEM
+ */
 int rules_take_numbers(struct rules *r, const struct rules *before);
 
 /** rules_put() - add, or replace by name; a disabled one removes. Return: 0, -E2BIG, -ENOMEM */
@@ -195,14 +206,18 @@ bool rule_matches(const char *pattern, const char *name);
  * sense_parse() - "temperature of cpu-thermal"
  * @ret_of: what is behind " of ", or ""
  *
- * Return: enum sense; -ENOENT no such input; -EINVAL a name behind it is missing, too long or not allowed.
+ * Return: enum sense; -ENOENT no such input; -EINVAL a name behind it is missing, too long or
+ * not allowed.
  */
 int sense_parse(const char *text, char ret_of[32]);
 
 /** sense_nearest() - the name an operator may have meant. Return: static text or NULL */
 const char *sense_nearest(const char *text);
 
-/** cond_parse() - the value of a plain condition ("below 20 %"). Return: 0, -EINVAL with "expected ..." */
+/**
+ * cond_parse() - the value of a plain condition ("below 20 %"). Return: 0, -EINVAL with
+ * "expected ..."
+ */
 int cond_parse(struct cond *c, const char *text, struct error *reterr);
 
 /** cond_add_word() - one word of a choice. Return: 0, -EINVAL with "expected ..." */

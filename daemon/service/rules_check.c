@@ -2,10 +2,11 @@
 /*
  * Can a set of rules go back and forth while nothing outside changes?
  *
- * Alone: "until" may be true where "when" is. That is tried out over every input that the rule reads, at each
- * threshold, just below, just above and unknown: between thresholds nothing changes.
- * Through the board: fewer bits draw less power, which a condition may read. What follows at once may never end a
- * rule; what follows slowly (heat) may, behind a band and a dwell.
+ * Alone: "until" may be true where "when" is. That is tried out over every input that the rule
+ * reads, at each threshold, just below, just above and unknown: between thresholds nothing
+ * changes. Through the board: fewer bits draw less power, which a condition may read. What
+ * follows at once may never end a rule; what follows slowly (heat) may, behind a band and a
+ * dwell.
  */
 #include <errno.h>
 #include <math.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One YAML text of rules. Each map is read by a table of its keys; conditions are read by their own table,
- * rule_senses[]. Nothing is guessed: a number without its unit, a key twice or an unknown word is refused.
+ * One YAML text of rules. Each map is read by a table of its keys; conditions are read by
+ * their own table, rule_senses[]. Nothing is guessed: a number without its unit, a key twice
+ * or an unknown word is refused.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A day in the life of one model: what the rules would have made of a recorded or invented trace. */
+/*
+ * A day in the life of one model: what the rules would have made of a recorded or invented
+ * trace.
+ */
 #pragma once
 
 #include <stdio.h>
@@ -26,7 +29,10 @@ struct simulation {
 	uint64_t n_switches, n_suppressed[_SUPPRESSED_MAX];
 };
 
-/** simulate_run() - the whole of @trace. @rules: may be NULL. Return: 0, -EINVAL with words, -ENOMEM */
+/**
+ * simulate_run() - the whole of @trace. @rules: may be NULL. Return: 0, -EINVAL with words,
+ * -ENOMEM
+ */
 int simulate_run(struct simulation *ret, const struct rules *rules, struct trace *trace,
 	const struct policy_model *model, struct error *reterr);
 void simulation_done(struct simulation *s);

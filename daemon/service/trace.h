@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A day of inputs as a CSV text: the first line names "seconds" and inputs as in rules, each further line is a moment.
- * Numbers are in %, s, W, C, C/min; an empty cell is unknown, and what a line does not know is not carried over.
+ * A day of inputs as a CSV text: the first line names "seconds" and inputs as in rules, each
+ * further line is a moment. Numbers are in %, s, W, C, C/min; an empty cell is unknown, and
+ * what a line does not know is not carried over.
  */
 #pragma once
 
@@ -11,7 +12,10 @@
 
 #define TRACE_COLUMNS_MAX 64
 
-/** struct trace - @senses, @ofs: of each column, the first one is "seconds"; @seconds: of the last line */
+/**
+ * struct trace - @senses, @ofs: of each column, the first one is "seconds"; @seconds: of the
+ * last line
+ */
 struct trace {
 	FILE *file;
 	const char *name;
@@ -23,9 +27,15 @@ struct trace {
 	double seconds;
 };
 
-/** trace_open() - and read the heads. @name: a path that outlives @ret. Return: 0, -EINVAL with words, an errno */
+/**
+ * trace_open() - and read the heads. @name: a path that outlives @ret. Return: 0, -EINVAL with
+ * words, an errno
+ */
 int trace_open(struct trace *ret, const char *name, struct error *reterr);
 void trace_done(struct trace *t);
 
-/** trace_next() - one line; @ret->now_nsec is its second, counted from 1. Return: 1, 0 at the end, -EINVAL with words */
+/**
+ * trace_next() - one line; @ret->now_nsec is its second, counted from 1. Return: 1, 0 at the
+ * end, -EINVAL with words
+ */
 int trace_next(struct trace *t, struct policy_inputs *ret, struct error *reterr);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Properties of decisions in a row, over drawn traces and rules: no switch is faster than the dwell, no more than the
- * budget in any hour, hard limits are never exceeded, and inputs that stay the same lead to an end.
+ * Properties of decisions in a row, over drawn traces and rules: no switch is faster than the
+ * dwell, no more than the budget in any hour, hard limits are never exceeded, and inputs that
+ * stay the same lead to an end.
  */
 #include <math.h>
 #include <stdio.h>
@@ -98,7 +99,10 @@ static void draw_inputs(struct policy_inputs *in)
 	in->zones[0].temperature = draw_reading(100);
 }
 
-/* The tightest hard cap among the rules that the state says hold; worked out beside the resolver. */
+/*
+ * The tightest hard cap among the rules that the state says hold; worked out beside the
+ * resolver.
+ */
 static double hard_cap(const struct rules *r, uint64_t active)
 {
 	double cap = 8;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rule language: one golden message per mistake in tests/golden/policy, how files are laid over each other, and
- * the shipped rules. To accept changed messages after reading them, run with BITSHED_GOLDEN_WRITE=1.
+ * The rule language: one golden message per mistake in tests/golden/policy, how files are laid
+ * over each other, and the shipped rules. To accept changed messages after reading them, run
+ * with BITSHED_GOLDEN_WRITE=1.
  */
 #include "service/rules.h"
 
