@@ -11,6 +11,7 @@
 #include "service/bus.h"
 #include "service/bus_objects.h"
 #include "service/catalog.h"
+#include "service/holds.h"
 #include "service/manager.h"
 #include "service/session.h"
 
@@ -108,6 +109,34 @@ static int method_set_bits(sd_bus_message *m, void *userdata, sd_bus_error *ret)
 	if (r >= 0)
 		r = entry_set_bits(e, bits, m, &why);
 	return r < 0 ? bus_error(ret, r, &why) : 1;
+}
+
+static int method_hold_precision(sd_bus_message *m, void *userdata, sd_bus_error *ret)
+{
+	struct error why = {};
+	struct entry *e;
+	const char *name, *reason;
+	double bits;
+	int fd, r;
+
+	r = sd_bus_message_read(m, "sds", &name, &bits, &reason);
+	if (r < 0)
+		return r;
+	r = catalog_find_ready(userdata, name, &e, &why);
+	if (r >= 0)
+		r = hold_add(e, m, bits, reason, &fd, &why);
+	if (r < 0)
+		return bus_error(ret, r, &why);
+	r = sd_bus_reply_method_return(m, "h", fd);
+	/* The reply has a duplicate; with ours open the client's end would not be the last. */
+	(void) close(fd);
+	return r;
+}
+
+static int get_holds(sd_bus *bus, const char *path, const char *interface, const char *property,
+	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
+{
+	return holds_append(userdata, reply);
 }
 
 static struct call *call_free(struct call *c)
@@ -471,10 +500,14 @@ static const sd_bus_vtable vtable[] = {
 		method_open_session, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("SetBits", SD_BUS_ARGS("s", model, "d", bits), SD_BUS_NO_RESULT,
 		method_set_bits, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("HoldPrecision",
+		SD_BUS_ARGS("s", model, "d", min_bits, "s", reason), SD_BUS_RESULT("h", hold),
+		method_hold_precision, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_WRITABLE_PROPERTY("Profile", "s", get_profile, set_profile, 0,
 		SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE | SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_PROPERTY("Inputs", "a(ssbdsst)", get_inputs, 0, 0),
+	SD_BUS_PROPERTY("Holds", "a(sdssub)", get_holds, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Models", "ao", get_models, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Devices", "ao", get_devices, 0, SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_PROPERTY("Sessions", "u", NULL, offsetof(struct manager, n_sessions), 0),

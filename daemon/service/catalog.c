@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "service/bus.h"
 #include "service/bus_objects.h"
+#include "service/holds.h"
 #include "service/manager.h"
 #include "service/session.h"
 
@@ -110,6 +111,7 @@ static void resolve(struct entry *e, struct budget *ret)
 		.name = e->name,
 		.bits_max = e->network->planes_max,
 		.bits_by_hand = e->bits_by_hand,
+		.hold_bits = holds_bits(m, e->name),
 		.profile = m->profile,
 		.profile_bits = m->config->profile_bits[m->profile],
 		.accuracies = e->network->accuracies,

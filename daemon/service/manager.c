@@ -18,6 +18,7 @@
 #include "bitshed/protocol.h"
 #include "service/bus_objects.h"
 #include "service/catalog.h"
+#include "service/holds.h"
 #include "service/session.h"
 
 static int run_on_device(void *userdata, struct request *request)
@@ -293,6 +294,7 @@ int manager_new(struct manager **ret, const struct manager_options *options, str
 	list_init(&m->entries);
 	list_init(&m->sessions);
 	list_init(&m->calls);
+	list_init(&m->holds);
 	limits_init(&m->limits);
 	m->profile = PROFILE_BALANCED;
 	m->config_file = options->config_file;
@@ -342,6 +344,7 @@ struct manager *manager_free(struct manager *m)
 		(void) sd_bus_release_name_async(m->bus, NULL, BITSHED_BUS_NAME, NULL, NULL);
 		(void) sd_bus_flush(m->bus);
 	}
+	holds_free(m);
 	sessions_end(m, NULL);
 	m->builder = builder_free(m->builder);
 	queue_finish(m->queue);

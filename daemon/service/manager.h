@@ -18,6 +18,7 @@
 /**
  * struct manager - owned by main; everything in it belongs to the loop thread
  * @entries: the catalog, struct entry; @sessions: struct session; @calls: Infer() calls that wait
+ * @holds: struct hold
  * @calls_bytes: inputs that the waiting calls keep in memory
  * @rules: of the policy files; NULL: there are none; @inputs: what the board feels, without the time
  * @device: the processor; @workspace: its scratch, of whoever runs a request of @queue
@@ -30,7 +31,7 @@ struct manager {
 	sd_bus *bus;
 	struct config *config;
 	const char *config_file, *dropin_dir, *policy_file;
-	struct list entries, sessions, calls;
+	struct list entries, sessions, calls, holds;
 	uint32_t n_entries, n_sessions;
 	uint64_t session_serial, calls_bytes;
 	enum profile profile;
