@@ -32,6 +32,7 @@ static void statistics_free(struct value_statistics *v, uint32_t n)
 		free(v[i].bins);
 		free(v[i].sum);
 		free(v[i].square);
+		free(v[i].peak);
 	}
 	free(v);
 }
@@ -56,11 +57,12 @@ static struct value_statistics *statistics_new(const struct net *net, bool bins)
 		v[i].channels = s->n == 3 ? s->dims[0] : (uint32_t) net_elements(s);
 		v[i].sum = calloc(v[i].channels, sizeof *v[i].sum);
 		v[i].square = calloc(v[i].channels, sizeof *v[i].square);
+		v[i].peak = calloc(v[i].channels, sizeof *v[i].peak);
 		v[i].bins = bins ? calloc(CALIBRATE_BINS, sizeof *v[i].bins) : NULL;
 		v[i].limit = 0x1p-20f;
 		v[i].low = INFINITY;
 		v[i].high = -INFINITY;
-		if (!v[i].sum || !v[i].square || (bins && !v[i].bins)) {
+		if (!v[i].sum || !v[i].square || !v[i].peak || (bins && !v[i].bins)) {
 			statistics_free(v, net->n_values);
 			return NULL;
 		}
@@ -120,15 +122,18 @@ static void count_channels(struct value_statistics *v, const float *x, size_t n)
 
 	for (uint32_t c = 0; c < v->channels; c++) {
 		double sum = 0, square = 0;
+		float peak = v->peak[c];
 
 		for (size_t i = 0; i < pixels; i++) {
 			double y = x[c * pixels + i];
 
 			sum += y;
 			square += y * y;
+			peak = fmaxf(peak, fabsf(x[c * pixels + i]));
 		}
 		v->sum[c] += sum;
 		v->square[c] += square;
+		v->peak[c] = peak;
 	}
 	v->count += pixels;
 }
@@ -184,6 +189,7 @@ static void add_lane(struct value_statistics *to, struct value_statistics *from)
 	for (uint32_t c = 0; c < to->channels; c++) {
 		to->sum[c] += from->sum[c];
 		to->square[c] += from->square[c];
+		to->peak[c] = fmaxf(to->peak[c], from->peak[c]);
 	}
 	to->low = fminf(to->low, from->low);
 	to->high = fmaxf(to->high, from->high);

@@ -25,12 +25,14 @@ enum calibrate_clip {
  * @limit: a power of two; the histogram doubles its range when a larger value comes
  * @channels: first dimension of an image, all elements of a vector
  * @sum, @square: [channels], over all samples and positions, of @count elements each
+ * @peak: [channels], the largest absolute element; zeros without samples
  */
 struct value_statistics {
 	float low, high, limit;
 	uint64_t *bins;
 	uint32_t channels;
 	double *sum, *square;
+	float *peak;
 	uint64_t count;
 };
 

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "convert/correct.h"
+#include "convert/equalise.h"
 #include "convert/evaluate.h"
 #include "convert/file.h"
 #include "convert/labels.h"
@@ -83,6 +84,17 @@ static int calibrate(struct work *w, const struct import *i, struct error *reter
 		high = (255 * p->scale - p->mean[0]) / p->std[0];
 	}
 	return calibrate_batch_norm(&w->calibration, w->net, low, high, reterr);
+}
+
+/* The statistics are those of the net as it was: build() measures again. */
+static int equalise(struct work *w, const struct import *i, struct error *reterr)
+{
+	int r = i->calibrate ? calibrate(w, i, reterr) : 0;
+
+	if (r >= 0)
+		r = equalise_net(w->net, w->calibration);
+	w->calibration = calibration_free(w->calibration);
+	return r;
 }
 
 /* "models/net.onnx" is called net. */
@@ -180,6 +192,8 @@ int import_run(const struct import *i, struct error *reterr)
 		r = labels_read(&w.labels, i->labels, reterr);
 	if (r >= 0)
 		r = open_data(&w, i, reterr);
+	if (r >= 0 && i->equalise)
+		r = equalise(&w, i, reterr);
 	if (r >= 0)
 		r = build(&w, i, reterr);
 	if (r < 0)

@@ -9,6 +9,7 @@
  * struct import - what to do
  * @calibrate, @calibrate_labels: data set, or NULL: ranges from batch normalisation
  * @preprocess: valid when @has_preprocess; else pixels are taken as they are
+ * @equalise: give the channels between two matrices one range
  * @correct: match the fp32 network's statistics at each width (needs @calibrate)
  * @evaluate, @evaluate_labels: data set for the accuracy card, or NULL
  * @labels: names of the classes, one a line, or NULL
@@ -16,7 +17,7 @@
 struct import {
 	const char *onnx, *output, *calibrate, *evaluate, *evaluate_labels, *labels;
 	struct preprocess preprocess;
-	bool has_preprocess, correct;
+	bool has_preprocess, equalise, correct;
 	uint32_t samples;
 	struct export_options options;
 	struct threads *threads;
