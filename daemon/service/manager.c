@@ -115,6 +115,23 @@ static void apply_config(struct manager *m)
 	update_all(m);
 }
 
+/* What the language has and this version does not act on is said, not passed over. */
+static void warn_of_actions(const struct rules *rules)
+{
+	for (uint32_t i = 0; i < rules->n_rules; i++) {
+		const struct rule *rule = &rules->rules[i];
+
+		for (uint32_t a = 0; a < rule->n_actions; a++) {
+			const struct action *action = &rule->actions[a];
+
+			if (action->threads || action->park_after_sec || action->rate > 0 || action->refuse)
+				log_warning("rule %s: threads, rate, park-after and refuse are not acted on "
+					    "by this version, its bits are",
+					rule->name);
+		}
+	}
+}
+
 static int load_rules(struct manager *m, struct error *reterr)
 {
 	_cleanup_(rules_freep) struct rules *rules = NULL;
@@ -126,30 +143,46 @@ static int load_rules(struct manager *m, struct error *reterr)
 		r = rules_take_numbers(rules, m->rules);
 	if (r < 0)
 		return r;
+	warn_of_actions(rules);
 	(void) rules_free(m->rules);
 	m->rules = take_ptr(rules);
+	return 0;
+}
+
+/* Both or neither: a broken file leaves the last good configuration and rules. */
+static int reload(struct manager *m, struct error *reterr)
+{
+	struct config *config;
+	int r;
+
+	r = config_load(&config, m->config_file, m->dropin_dir, reterr);
+	if (r < 0)
+		return r;
+	r = load_rules(m, reterr);
+	if (r < 0) {
+		(void) config_unref(config);
+		return r;
+	}
+	(void) config_unref(m->config);
+	m->config = config;
+	apply_config(m);
 	return 0;
 }
 
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
 	struct manager *m = userdata;
-	struct config *config;
 	struct error why = {};
 	int r;
 
 	(void) sd_notifyf(
 		0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_now_nsec() / NSEC_PER_USEC);
-	r = config_load(&config, m->config_file, m->dropin_dir, &why);
-	if (r < 0) {
+	r = reload(m, &why);
+	if (r < 0)
 		log_error(
 			"configuration not reloaded, the last one stays: %s", error_text(&why, r));
-	} else {
-		(void) config_unref(m->config);
-		m->config = config;
-		apply_config(m);
+	else
 		log_info("configuration reloaded");
-	}
 	(void) sd_notify(0, r < 0 ? "READY=1\nSTATUS=configuration not reloaded" : "READY=1");
 	return 0;
 }
