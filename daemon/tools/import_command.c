@@ -28,7 +28,7 @@ const struct command command_import = {
 		"                          them ranges come from batch normalisation\n"
 		"  --samples N             how many of them (512)\n"
 		"  --clip mse|min-max      how activation ranges are chosen (mse)\n"
-		"  --no-equalise           leave the scales between channels as they are\n"
+		"  --equalise              give the channels between two matrices one range\n"
 		"  --no-correction         do not match the fp32 network's statistics at each width\n"
 		"  --labels FILE           names of the classes, one a line\n"
 		"  --evaluate DATA         measure each width and store the accuracies in the file\n"
@@ -56,7 +56,7 @@ enum {
 	OPTION_CALIBRATE,
 	OPTION_SAMPLES,
 	OPTION_CLIP,
-	OPTION_NO_EQUALISE,
+	OPTION_EQUALISE,
 	OPTION_NO_CORRECTION,
 	OPTION_LABELS,
 	OPTION_EVALUATE,
@@ -80,7 +80,7 @@ static const struct option options[] = {
 	{"calibrate", required_argument, NULL, OPTION_CALIBRATE},
 	{"samples", required_argument, NULL, OPTION_SAMPLES},
 	{"clip", required_argument, NULL, OPTION_CLIP},
-	{"no-equalise", no_argument, NULL, OPTION_NO_EQUALISE},
+	{"equalise", no_argument, NULL, OPTION_EQUALISE},
 	{"no-correction", no_argument, NULL, OPTION_NO_CORRECTION},
 	{"labels", required_argument, NULL, OPTION_LABELS},
 	{"evaluate", required_argument, NULL, OPTION_EVALUATE},
@@ -185,8 +185,8 @@ static bool parse_option(struct import *i, int option, const char *text, uint32_
 			return false;
 		i->options.clip = min_max ? CLIP_MIN_MAX : CLIP_MSE;
 		return true;
-	case OPTION_NO_EQUALISE:
-		i->equalise = false;
+	case OPTION_EQUALISE:
+		i->equalise = true;
 		return true;
 	case OPTION_NO_CORRECTION:
 		i->correct = false;
@@ -221,7 +221,7 @@ static void swap_red_and_blue(float v[4])
 static int import_main(int argc, char **argv)
 {
 	_cleanup_(threads_freep) struct threads *threads = NULL;
-	struct import i = {.equalise = true, .correct = true, .samples = 512, .preprocess = {.scale = 1, .std = {1, 1, 1, 1}},
+	struct import i = {.correct = true, .samples = 512, .preprocess = {.scale = 1, .std = {1, 1, 1, 1}},
 		.options = {.planes = 8, .edge_planes = 8,
 			.group_columns = 128, .activation_bits = 8, .seed = 1}};
 	uint32_t n_threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN);
