@@ -22,3 +22,5 @@ complete -c bitshed-model -n "__fish_seen_subcommand_from $commands; and string 
 complete -c bitshed-model -l method -x -a '(__bitshed_model_methods)'
 complete -c bitshed-model -l color -x -a 'rgb bgr'
 complete -c bitshed-model -l clip -x -a 'mse min-max'
+complete -c bitshed-model -n $none -l version -d 'Show the version'
+complete -c bitshed-model -n $none -l help -d 'Show help'
