@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+# Sourced: the Debian that the stand-ins boot, made once for each architecture and kept in ${BITSHED_BOARDS}.
+
+boards=${BITSHED_BOARDS:-/var/cache/bitshed-boards}
+board_packages=systemd-sysv,dbus,procps,python3,libyaml-0-2,libjpeg62-turbo,libpng16-16,libprotobuf-c1,zlib1g
+binfmt=/proc/sys/fs/binfmt_misc
+
+# Programs of another architecture run through qemu: the kernel must know, and forgets at each boot.
+emulate() {
+	need qemu-user-static arch-test
+	[ -e $binfmt/register ] || mount -t binfmt_misc none $binfmt
+	[ -e $binfmt/qemu-aarch64 ] || cat /usr/lib/binfmt.d/qemu-aarch64.conf >$binfmt/register
+}
+
+# board_root ARCH - sets $root to a folder with that Debian
+board_root() {
+	root=$boards/root-$1-$(echo "$board_packages" | sha256sum | cut -c1-12)
+	[ ! -d "$root" ] || return 0
+	need mmdebstrap
+	[ "$1" = "$(dpkg --print-architecture)" ] || emulate
+	mkdir -p "$boards"
+	rm -rf "$root.new"
+	mmdebstrap --quiet --arch="$1" --variant=minbase --include="$board_packages" \
+		--aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+		bookworm "$root.new"
+	: >"$root.new/etc/machine-id"
+	mv "$root.new" "$root"
+}
