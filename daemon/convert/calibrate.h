@@ -13,6 +13,7 @@
 #define CALIBRATE_BINS 4096
 
 enum calibrate_clip {
+	CLIP_DEFAULT, /* min-max at 8 bits, where the peaks that decide a class cost few steps; mse below */
 	CLIP_MSE,     /* least mean square error of the rounded and clipped values */
 	CLIP_MIN_MAX, /* nothing is clipped */
 	_CLIP_MAX,

@@ -50,6 +50,13 @@ static void spread_bits(struct export *e)
 	}
 }
 
+static enum calibrate_clip clip_of(const struct export *e, const struct export_value *v)
+{
+	if (e->options.clip != CLIP_DEFAULT)
+		return e->options.clip;
+	return v->bits == 8 ? CLIP_MIN_MAX : CLIP_MSE;
+}
+
 static void measure(struct export *e, const struct calibration *c)
 {
 	for (uint32_t i = 0; i < e->n_values; i++) {
@@ -61,7 +68,7 @@ static void measure(struct export *e, const struct calibration *c)
 		if (v->net_value == e->net->input && e->pixels)
 			input_range(e, &low, &high);
 		else
-			calibration_range(c, v->net_value, e->options.clip, root->bits, &low, &high);
+			calibration_range(c, v->net_value, clip_of(e, root), root->bits, &low, &high);
 		root->low = fminf(root->low, low);
 		root->high = fmaxf(root->high, high);
 	}

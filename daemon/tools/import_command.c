@@ -27,7 +27,7 @@ const struct command command_import = {
 		"  --calibrate DATA        pictures or features for activation ranges and corrections; without\n"
 		"                          them ranges come from batch normalisation\n"
 		"  --samples N             how many of them (512)\n"
-		"  --clip mse|min-max      how activation ranges are chosen (mse)\n"
+		"  --clip mse|min-max      how activation ranges are chosen (min-max at 8 bits, else mse)\n"
 		"  --equalise              give the channels between two matrices one range\n"
 		"  --no-correction         do not match the fp32 network's statistics at each width\n"
 		"  --labels FILE           names of the classes, one a line\n"
