@@ -52,8 +52,7 @@ static int append(char *text, size_t size, const char *name, bool hard)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 	(void) snprintf(when, sizeof when, conditions[below(ARRAY_SIZE(conditions))], below(100));
-	(void) snprintf(then, sizeof then,
-		hard ? "bits: at most %u" : actions[below(ARRAY_SIZE(actions))], 1 + below(4));
+	(void) snprintf(then, sizeof then, actions[hard ? 0 : below(ARRAY_SIZE(actions))], 1 + below(4));
 #pragma GCC diagnostic pop
 	return snprintf(text + used, size - used,
 		"  - {name: %s, when: {%s}, then: {%s}, unknown: %s, hard: %s}\n", name, when, then,
