@@ -267,7 +267,7 @@ static void test_squeezenet(void)
 	struct error e = {0};
 	char path[4096];
 
-	if (!data)
+	if (!data || !data[0])
 		return;
 	(void) snprintf(path, sizeof path, "%s/models/imagenet/ncnn_squeezenet_v1.1_fp16w.onnx", data);
 	CU_ASSERT_EQUAL_FATAL(net_file_read(&n, path, true, &e), 0);

@@ -51,6 +51,7 @@ static int append(char *text, size_t size, const char *name, bool hard)
 /* The formats are those above. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
+#pragma GCC diagnostic ignored "-Wformat-truncation"
 	(void) snprintf(when, sizeof when, conditions[below(ARRAY_SIZE(conditions))], below(100));
 	(void) snprintf(then, sizeof then, actions[hard ? 0 : below(ARRAY_SIZE(actions))], 1 + below(4));
 #pragma GCC diagnostic pop
