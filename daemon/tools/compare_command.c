@@ -7,6 +7,7 @@
 #include "convert/evaluate.h"
 #include "convert/import.h"
 #include "engine/lower.h"
+#include "tools/measure_options.h"
 #include "tools/tool.h"
 
 static int compare_main(int argc, char **argv);
@@ -40,45 +41,21 @@ static const struct option options[] = {
 };
 
 struct arguments {
-	const char *onnx, *model, *data, *labels, *bits;
-	uint32_t limit, threads;
-	bool json, help;
+	const char *onnx, *model;
+	struct measure_options measure;
 };
 
 static int parse(struct arguments *a, int argc, char **argv)
 {
 	const struct command *c = &command_compare;
-	int option;
+	int option, r;
 
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0)
-		switch (option) {
-		case 'd':
-			a->data = optarg;
-			break;
-		case 'l':
-			a->labels = optarg;
-			break;
-		case 'b':
-			a->bits = optarg;
-			break;
-		case 'n':
-			if (!tool_number(optarg, 1, UINT32_MAX, &a->limit))
-				return tool_usage(c, "--limit takes a number above 0");
-			break;
-		case 't':
-			if (!tool_number(optarg, 1, 256, &a->threads))
-				return tool_usage(c, "--threads takes a number from 1 to 256");
-			break;
-		case 'j':
-			a->json = true;
-			break;
-		case 'h':
-			a->help = true;
-			return EXIT_SUCCESS;
-		default:
-			return tool_usage(c, "unknown option or missing value");
-		}
-	if (optind + 2 != argc || !a->data)
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		r = measure_option(c, &a->measure, option);
+		if (r != EXIT_SUCCESS || a->measure.help)
+			return r;
+	}
+	if (optind + 2 != argc || !a->measure.data)
 		return tool_usage(c, "give an ONNX file, its model file, and data with --data");
 	a->onnx = argv[optind];
 	a->model = argv[optind + 1];
@@ -120,11 +97,11 @@ static int session_open(struct session *s, struct error *reterr)
 			      shape_elements(s->network->values[s->network->output].shape))
 		r = error_set(reterr, -EINVAL, "the two files are not the same network");
 	if (r >= 0)
-		r = tool_samples(&s->samples, &s->data, s->network, a->data, a->labels, reterr);
+		r = tool_samples(&s->samples, &s->data, s->network, a->measure.data, a->measure.labels, reterr);
 	if (r >= 0)
-		r = threads_new(&s->threads, a->threads);
+		r = threads_new(&s->threads, a->measure.threads);
 	if (r >= 0)
-		r = evaluate_reference(&s->reference, s->net, &s->samples, a->limit, s->threads,
+		r = evaluate_reference(&s->reference, s->net, &s->samples, a->measure.limit, s->threads,
 			s->progress, reterr);
 	if (r >= 0)
 		s->label_offset = evaluate_label_offset(s->reference.classes, s->data);
@@ -136,7 +113,7 @@ static void print_reference(const struct session *s)
 	double top1, top5;
 
 	(void) evaluate_accuracy(&s->reference, &s->samples, s->label_offset, &top1, &top5);
-	if (s->a->json) {
+	if (s->a->measure.json) {
 		printf("{\"network\":");
 		json_string(s->network->name);
 		printf(",\"images\":%u,\"reference\":{\"top1\":%.2f,\"top5\":%.2f},\"widths\":[",
@@ -155,12 +132,12 @@ static int compare_width(struct session *s, double bits, bool first, struct erro
 	int r = model_build(&model, s->network, bits, reterr);
 
 	if (r >= 0)
-		r = evaluate_outputs(&out, model, &s->samples, s->a->limit, s->threads, s->progress, reterr);
+		r = evaluate_outputs(&out, model, &s->samples, s->a->measure.limit, s->threads, s->progress, reterr);
 	if (r < 0)
 		return error_prefix(reterr, r, "%g bits", bits);
 	(void) evaluate_accuracy(&out, &s->samples, s->label_offset, &top1, &top5);
 	evaluate_agreement(&out, &s->reference, &same, &snr);
-	if (s->a->json)
+	if (s->a->measure.json)
 		printf("%s{\"bits\":%g,\"top1\":%.2f,\"top5\":%.2f,\"agreement\":%.2f,\"snr_db\":%.2f}",
 			first ? "" : ", ", bits, top1, top5, same, snr);
 	else
@@ -175,26 +152,26 @@ static int compare(struct session *s, struct error *reterr)
 	int count, r = session_open(s, reterr);
 
 	if (r >= 0)
-		r = count = tool_widths(s->network, s->a->bits, widths, WIDTHS_MAX, reterr);
+		r = count = tool_widths(s->network, s->a->measure.bits, widths, WIDTHS_MAX, reterr);
 	if (r < 0)
 		return r;
 	print_reference(s);
 	for (int i = 0; r >= 0 && i < count; i++)
 		r = compare_width(s, widths[i], i == 0, reterr);
-	if (s->a->json && r >= 0)
+	if (s->a->measure.json && r >= 0)
 		printf("]}\n");
 	return r;
 }
 
 static int compare_main(int argc, char **argv)
 {
-	struct arguments a = {.threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN)};
+	struct arguments a = {.measure.threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN)};
 	_cleanup_(session_done) struct session s = {.a = &a};
 	struct error error = {};
 	struct meter meter;
 	int r = parse(&a, argc, argv);
 
-	if (a.help)
+	if (a.measure.help)
 		return tool_help(&command_compare);
 	if (r != EXIT_SUCCESS)
 		return r;

@@ -6,6 +6,7 @@
 
 #include "convert/evaluate.h"
 #include "engine/lower.h"
+#include "tools/measure_options.h"
 #include "tools/tool.h"
 
 static int evaluate_main(int argc, char **argv);
@@ -38,9 +39,8 @@ static const struct option options[] = {
 };
 
 struct arguments {
-	const char *model, *data, *labels, *bits, *device;
-	uint32_t limit, threads;
-	bool json, help;
+	const char *model, *device;
+	struct measure_options measure;
 };
 
 static const char *base_name(const char *path)
@@ -53,40 +53,18 @@ static const char *base_name(const char *path)
 static int parse(struct arguments *a, int argc, char **argv)
 {
 	const struct command *c = &command_evaluate;
-	int option;
+	int option, r;
 
-	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0)
-		switch (option) {
-		case 'd':
-			a->data = optarg;
-			break;
-		case 'l':
-			a->labels = optarg;
-			break;
-		case 'b':
-			a->bits = optarg;
-			break;
-		case 'D':
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		if (option == 'D') {
 			a->device = optarg;
-			break;
-		case 'n':
-			if (!tool_number(optarg, 1, UINT32_MAX, &a->limit))
-				return tool_usage(c, "--limit takes a number above 0");
-			break;
-		case 't':
-			if (!tool_number(optarg, 1, 256, &a->threads))
-				return tool_usage(c, "--threads takes a number from 1 to 256");
-			break;
-		case 'j':
-			a->json = true;
-			break;
-		case 'h':
-			a->help = true;
-			return EXIT_SUCCESS;
-		default:
-			return tool_usage(c, "unknown option or missing value");
+			continue;
 		}
-	if (optind + 1 != argc || !a->data)
+		r = measure_option(c, &a->measure, option);
+		if (r != EXIT_SUCCESS || a->measure.help)
+			return r;
+	}
+	if (optind + 1 != argc || !a->measure.data)
 		return tool_usage(c, "give one model file, and labelled data with --data");
 	if (a->device && strcmp(a->device, "cpu") != 0)
 		return tool_usage(c, "there is no device '%s' here, only cpu", a->device);
@@ -99,7 +77,7 @@ static void print_width(const struct arguments *a, bool first, double bits, cons
 {
 	double speed = o->seconds > 0 ? o->count / o->seconds : 0;
 
-	if (a->json)
+	if (a->measure.json)
 		printf("%s{\"bits\":%g,\"top1\":%.2f,\"top5\":%.2f,\"images\":%u,\"images_per_second\":%.1f}",
 			first ? "" : ", ", bits, top1, top5, o->count, speed);
 	else
@@ -117,7 +95,7 @@ static int evaluate_width(const struct arguments *a, struct network *n, struct s
 	int r = model_build(&model, n, bits, reterr);
 
 	if (r >= 0)
-		r = evaluate_outputs(&out, model, samples, a->limit, threads, progress, reterr);
+		r = evaluate_outputs(&out, model, samples, a->measure.limit, threads, progress, reterr);
 	if (r < 0)
 		return error_prefix(reterr, r, "%g bits", bits);
 	(void) evaluate_accuracy(&out, samples, evaluate_label_offset(out.classes, samples->data), &top1, &top5);
@@ -135,37 +113,37 @@ static int evaluate(const struct arguments *a, struct meter *meter, struct error
 	int count, r = tool_network(&n, a->model, reterr);
 
 	if (r >= 0)
-		r = tool_samples(&samples, &data, n, a->data, a->labels, reterr);
+		r = tool_samples(&samples, &data, n, a->measure.data, a->measure.labels, reterr);
 	if (r >= 0)
-		r = count = tool_widths(n, a->bits, widths, WIDTHS_MAX, reterr);
+		r = count = tool_widths(n, a->measure.bits, widths, WIDTHS_MAX, reterr);
 	if (r >= 0)
-		r = threads_new(&threads, a->threads);
+		r = threads_new(&threads, a->measure.threads);
 	if (r < 0)
 		return r;
-	if (a->json) {
+	if (a->measure.json) {
 		printf("{\"network\":");
 		json_string(n->name);
 		printf(",\"data\":");
-		json_string(base_name(a->data));
+		json_string(base_name(a->measure.data));
 		printf(",\"widths\":[");
 	} else {
 		printf(" bits   top-1   top-5   images   images/s\n");
 	}
 	for (int i = 0; r >= 0 && i < count; i++)
 		r = evaluate_width(a, n, &samples, widths[i], i == 0, threads, &meter->progress, reterr);
-	if (a->json && r >= 0)
+	if (a->measure.json && r >= 0)
 		printf("]}\n");
 	return r;
 }
 
 static int evaluate_main(int argc, char **argv)
 {
-	struct arguments a = {.threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN)};
+	struct arguments a = {.measure.threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN)};
 	struct error error = {};
 	struct meter meter;
 	int r = parse(&a, argc, argv);
 
-	if (a.help)
+	if (a.measure.help)
 		return tool_help(&command_evaluate);
 	if (r != EXIT_SUCCESS)
 		return r;
