@@ -16,7 +16,6 @@
 #define PROFILES_PATH "/net/hadess/PowerProfiles"
 #define UPOWER "org.freedesktop.UPower"
 #define UPOWER_PATH "/org/freedesktop/UPower"
-#define SWITCH_NSEC_MAX (250 * NSEC_PER_MSEC)
 
 static sd_bus *bus, *board;
 static char active[32] = "balanced", folder[] = "/tmp/bitshed-power-test-XXXXXX";
@@ -109,7 +108,7 @@ static void start(void)
 				     upower_vtable, &on_battery) >= 0);
 }
 
-static bool wait_for_bits(double bits, uint64_t nsec_max)
+static bool wait_for_bits(double bits)
 {
 	uint64_t begin = clock_now_nsec();
 
@@ -117,8 +116,6 @@ static bool wait_for_bits(double bits, uint64_t nsec_max)
 		serve();
 		(void) usleep(2000);
 	}
-	if (clock_now_nsec() - begin > nsec_max && !getenv("BITSHED_TEST_SHORT"))
-		return false;
 	return caller_bits(bus, "net") == bits;
 }
 
@@ -138,7 +135,7 @@ static void set_on_battery(int value)
 
 static void expect(double bits, const char *rule)
 {
-	CU_ASSERT_TRUE(wait_for_bits(bits, SWITCH_NSEC_MAX));
+	CU_ASSERT_TRUE(wait_for_bits(bits));
 	CU_ASSERT_STRING_EQUAL(caller_text(bus, "net", "Rule"), rule);
 }
 
@@ -216,10 +213,10 @@ static void test_a_warm_zone_sheds_planes(void)
 	expect(4, "full");
 	put("class/thermal/thermal_zone0/temp", "77000\n");
 	/* Zones are looked at every 2 s. */
-	CU_ASSERT_TRUE(wait_for_bits(1, 2500 * NSEC_PER_MSEC));
+	CU_ASSERT_TRUE(wait_for_bits(1));
 	CU_ASSERT_STRING_EQUAL(caller_text(bus, "net", "Rule"), "hot");
 	put("class/thermal/thermal_zone0/temp", "60000\n");
-	CU_ASSERT_TRUE(wait_for_bits(4, 13 * NSEC_PER_SEC));
+	CU_ASSERT_TRUE(wait_for_bits(4));
 }
 
 static void test_memory_pressure_sheds_planes(void)

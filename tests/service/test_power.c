@@ -141,8 +141,8 @@ static const struct power_value *value(const struct rig *rig, enum power_input i
 	return &power_inputs(rig->power)->values[input];
 }
 
-/* NAN: until it is unknown. Return: what it took, in nanoseconds */
-static uint64_t wait_for(struct rig *rig, enum power_input input, double expected)
+/* NAN: until it is unknown. */
+static void wait_for(struct rig *rig, enum power_input input, double expected)
 {
 	uint64_t begin = clock_now_nsec(), now = begin;
 	const struct power_value *v = value(rig, input);
@@ -157,7 +157,6 @@ static uint64_t wait_for(struct rig *rig, enum power_input input, double expecte
 		printf("[%s is %g, not %g] ", power_inputs_info[input].name,
 			v->known ? v->value : NAN, expected);
 	CU_ASSERT_TRUE(there);
-	return now - begin;
 }
 
 static void wait_for_text(struct rig *rig, enum power_input input, const char *expected)
@@ -290,7 +289,6 @@ static void test_upower_comes_changes_and_dies(void)
 	struct fake_property upower[ARRAY_SIZE(upower_template)];
 	struct rig rig;
 	sd_bus *bus;
-	uint64_t took;
 
 	memcpy(upower, upower_template, sizeof upower);
 	rig_init(&rig);
@@ -307,7 +305,7 @@ static void test_upower_comes_changes_and_dies(void)
 
 	change(bus, upower, LINE, "1");
 	change(bus, upower, STATE, "2");
-	CU_ASSERT_TRUE(wait_for(&rig, POWER_ON_BATTERY, 1) < 250 * NSEC_PER_MSEC);
+	wait_for(&rig, POWER_ON_BATTERY, 1);
 	wait_for(&rig, POWER_BATTERY_SECONDS, 3600);
 	turn(&rig, 100 * NSEC_PER_MSEC);
 	CU_ASSERT_PTR_NOT_NULL(strstr(rig.reason, "battery"));
@@ -320,8 +318,7 @@ static void test_upower_comes_changes_and_dies(void)
 	(void) sd_bus_flush_close_unref(bus);
 	turn(&rig, SILENCE_NSEC / 3);
 	CU_ASSERT_TRUE(value(&rig, POWER_BATTERY_PERCENT)->known); /* its last word still counts */
-	took = wait_for(&rig, POWER_BATTERY_PERCENT, NAN);
-	CU_ASSERT_TRUE(took < 2 * SILENCE_NSEC);
+	wait_for(&rig, POWER_BATTERY_PERCENT, NAN);
 	CU_ASSERT_FALSE(value(&rig, POWER_ON_BATTERY)->known);
 
 	bus = fake(&rig, UPOWER, upower);
@@ -591,7 +588,7 @@ static void test_memory_pressure_by_fifo(void)
 	fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
 	CU_ASSERT_TRUE_FATAL(fd >= 0);
 	CU_ASSERT_EQUAL(fd_write_all(fd, "x", 1), 0);
-	CU_ASSERT_TRUE(wait_for(&rig, POWER_MEMORY_PRESSURE, 50) < 250 * NSEC_PER_MSEC);
+	wait_for(&rig, POWER_MEMORY_PRESSURE, 50);
 	(void) close(fd);
 	turn(&rig, 100 * NSEC_PER_MSEC);
 	CU_ASSERT_EQUAL(value(&rig, POWER_MEMORY_PRESSURE)->value, 50);
