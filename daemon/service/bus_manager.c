@@ -10,8 +10,8 @@
 #include "bitshed/protocol.h"
 #include "service/bus.h"
 #include "service/bus_objects.h"
+#include "service/bus_power.h"
 #include "service/catalog.h"
-#include "service/holds.h"
 #include "service/manager.h"
 #include "service/session.h"
 
@@ -109,34 +109,6 @@ static int method_set_bits(sd_bus_message *m, void *userdata, sd_bus_error *ret)
 	if (r >= 0)
 		r = entry_set_bits(e, bits, m, &why);
 	return r < 0 ? bus_error(ret, r, &why) : 1;
-}
-
-static int method_hold_precision(sd_bus_message *m, void *userdata, sd_bus_error *ret)
-{
-	struct error why = {};
-	struct entry *e;
-	const char *name, *reason;
-	double bits;
-	int fd, r;
-
-	r = sd_bus_message_read(m, "sds", &name, &bits, &reason);
-	if (r < 0)
-		return r;
-	r = catalog_find_ready(userdata, name, &e, &why);
-	if (r >= 0)
-		r = hold_add(e, m, bits, reason, &fd, &why);
-	if (r < 0)
-		return bus_error(ret, r, &why);
-	r = sd_bus_reply_method_return(m, "h", fd);
-	/* The reply has a duplicate; with ours open the client's end would not be the last. */
-	(void) close(fd);
-	return r;
-}
-
-static int get_holds(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
-{
-	return holds_append(userdata, reply);
 }
 
 static struct call *call_free(struct call *c)
@@ -417,53 +389,6 @@ static int get_version(sd_bus *bus, const char *path, const char *interface, con
 	return sd_bus_message_append(reply, "s", BITSHED_VERSION);
 }
 
-static int get_profile(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
-{
-	const struct manager *m = userdata;
-
-	return sd_bus_message_append(reply, "s", profile_name(m->profile));
-}
-
-static int set_profile(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *value, void *userdata, sd_bus_error *ret)
-{
-	struct error why = {};
-	const char *name;
-	int r;
-
-	r = sd_bus_message_read(value, "s", &name);
-	if (r < 0)
-		return r;
-	r = profile_parse(name);
-	if (r < 0) {
-		r = error_set(&why, r,
-			"there is no profile \"%.32s\": power-saver, balanced, performance", name);
-		return bus_error(ret, r, &why);
-	}
-	manager_set_profile(userdata, (enum profile) r);
-	return 1;
-}
-
-static int get_inputs(sd_bus *bus, const char *path, const char *interface, const char *property,
-	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
-{
-	struct manager *m = userdata;
-	const struct power_inputs *in = power_inputs(m->power);
-	int r;
-
-	r = sd_bus_message_open_container(reply, 'a', "(ssbdsst)");
-	for (enum power_input i = 0; r >= 0 && i < _POWER_INPUT_MAX; i++) {
-		const struct power_input_info *info = &power_inputs_info[i];
-		const struct power_value *v = &in->values[i];
-
-		r = sd_bus_message_append(reply, "(ssbdsst)", info->name,
-			power_sources[info->source].name, v->known, v->value, info->unit, v->text,
-			v->since_nsec);
-	}
-	return r < 0 ? r : sd_bus_message_close_container(reply);
-}
-
 static int get_models(sd_bus *bus, const char *path, const char *interface, const char *property,
 	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
 {
@@ -502,12 +427,14 @@ static const sd_bus_vtable vtable[] = {
 		method_set_bits, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("HoldPrecision",
 		SD_BUS_ARGS("s", model, "d", min_bits, "s", reason), SD_BUS_RESULT("h", hold),
-		method_hold_precision, SD_BUS_VTABLE_UNPRIVILEGED),
+		bus_power_hold_precision, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("ReportTelemetry", SD_BUS_ARGS("a{sv}", values), SD_BUS_NO_RESULT,
+		bus_power_report_telemetry, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
-	SD_BUS_WRITABLE_PROPERTY("Profile", "s", get_profile, set_profile, 0,
+	SD_BUS_WRITABLE_PROPERTY("Profile", "s", bus_power_get_profile, bus_power_set_profile, 0,
 		SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE | SD_BUS_VTABLE_UNPRIVILEGED),
-	SD_BUS_PROPERTY("Inputs", "a(ssbdsst)", get_inputs, 0, 0),
-	SD_BUS_PROPERTY("Holds", "a(sdssub)", get_holds, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+	SD_BUS_PROPERTY("Inputs", "a(ssbdsst)", bus_power_get_inputs, 0, 0),
+	SD_BUS_PROPERTY("Holds", "a(sdssub)", bus_power_get_holds, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Models", "ao", get_models, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Devices", "ao", get_devices, 0, SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_PROPERTY("Sessions", "u", NULL, offsetof(struct manager, n_sessions), 0),

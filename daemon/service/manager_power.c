@@ -81,6 +81,25 @@ static void take_zones(struct policy_inputs *to, const struct power_inputs *in)
 	}
 }
 
+/*
+ * A report under the name of an input says it where no other source does: a script that reads a UPS is
+ * enough for rules that ask for the battery.
+ */
+static void take_report(struct policy_inputs *to, const struct power_report *report)
+{
+	struct policy_telemetry *t = &to->telemetry[to->n_telemetry++];
+
+	memcpy(t->key, report->key, sizeof t->key);
+	t->value = (struct reading){.value = report->value, .known = true};
+	for (int i = 0; i < _SENSE_PLAIN_MAX; i++) {
+		enum sense_kind kind = rule_senses[i].kind;
+
+		if ((kind == SENSE_KIND_FLAG || kind == SENSE_KIND_NUMBER) && !to->plain[i].known
+			&& strcmp(rule_senses[i].name, report->key) == 0)
+			to->plain[i] = t->value;
+	}
+}
+
 static struct reading time_of_day(void)
 {
 	time_t now = time(NULL);
@@ -110,6 +129,8 @@ static void take_inputs(struct policy_inputs *to, const struct power_inputs *in)
 	to->plain[SENSE_TIME_OF_DAY] = time_of_day();
 	memcpy(to->degraded, v[POWER_DEGRADED].text, sizeof to->degraded);
 	take_zones(to, in);
+	for (uint32_t i = 0; i < MIN_OF(in->n_reports, POLICY_TELEMETRY_MAX); i++)
+		take_report(to, &in->reports[i]);
 }
 
 static bool asks_for_time(const struct rules *rules)

@@ -30,6 +30,7 @@ const struct power_source_info power_sources[_POWER_SOURCE_MAX] = {
 	[POWER_PSI_CPU]            = {"cpu-pressure",       10 * NSEC_PER_SEC},
 	[POWER_THERMAL]            = {"thermal",            15 * NSEC_PER_SEC},
 	[POWER_HWMON]              = {"hwmon",              15 * NSEC_PER_SEC},
+	[POWER_TELEMETRY]          = {"telemetry",          0},
 };
 
 const struct power_input_info power_inputs_info[_POWER_INPUT_MAX] = {
@@ -62,6 +63,7 @@ static const struct power_driver *const drivers[_POWER_SOURCE_MAX] = {
 	[POWER_PSI_CPU] = &power_psi_cpu_driver,
 	[POWER_THERMAL] = &power_thermal_driver,
 	[POWER_HWMON] = &power_hwmon_driver,
+	[POWER_TELEMETRY] = &power_telemetry_driver,
 };
 
 /**
@@ -84,7 +86,7 @@ struct power {
 	struct source sources[_POWER_SOURCE_MAX];
 	sd_event_source *announce, *poll, *refresh;
 	uint64_t announced_nsec, slept_nsec;
-	bool scheduled, resumed;
+	bool scheduled, resumed, reported;
 };
 
 const struct power_options *power_options(const struct power *p)
@@ -177,12 +179,14 @@ static uint32_t collect_changes(struct power *p, char *reason, size_t size)
 static int on_announce(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct power *p = userdata;
-	char reason[256] = "the machine woke up";
+	char reason[256] = "";
 
 	p->scheduled = false;
-	if (collect_changes(p, reason, sizeof reason) == 0 && !p->resumed)
+	(void) snprintf(reason, sizeof reason, "%s",
+		p->resumed ? "the machine woke up" : "telemetry is reported");
+	if (collect_changes(p, reason, sizeof reason) == 0 && !p->resumed && !p->reported)
 		return 0;
-	p->resumed = false;
+	p->resumed = p->reported = false;
 	p->announced_nsec = clock_now_nsec();
 	p->options.changed(p, reason, p->options.userdata);
 	return 0;
@@ -221,6 +225,21 @@ void power_set_zones(struct power *p, const struct power_zone *zones, uint32_t n
 {
 	p->inputs.n_zones = MIN_OF(n, POWER_ZONES_MAX);
 	memcpy(p->inputs.zones, zones, p->inputs.n_zones * sizeof *zones);
+}
+
+void power_set_reports(struct power *p, const struct power_report *reports, uint32_t n)
+{
+	p->inputs.n_reports = MIN_OF(n, POWER_KEYS_MAX);
+	memcpy(p->inputs.reports, reports, p->inputs.n_reports * sizeof *reports);
+	p->reported = true;
+	schedule(p);
+}
+
+int power_report(struct power *p, const char *key, double value, uint32_t valid_sec)
+{
+	void *state = p->sources[POWER_TELEMETRY].state;
+
+	return state ? power_telemetry_report(state, key, value, valid_sec) : -ENOMEM;
 }
 
 static int on_silence(sd_event_source *e, uint64_t usec, void *userdata)

@@ -25,6 +25,7 @@ enum power_source {
 	POWER_PSI_CPU,
 	POWER_THERMAL,
 	POWER_HWMON,
+	POWER_TELEMETRY,
 	_POWER_SOURCE_MAX,
 };
 
@@ -69,12 +70,28 @@ struct power_zone {
 };
 
 #define POWER_ZONES_MAX 32
+#define POWER_KEYS_MAX 32
+#define POWER_KEY_SEC_MAX 86400
+
+/**
+ * struct power_report - a number that somebody has reported, see power_report()
+ * @key: letters, digits, "-", "_", "."
+ * @since_nsec: CLOCK_MONOTONIC, when @value became what it is; @until_nsec: CLOCK_BOOTTIME, known no
+ *	longer then: a reporter that slept has not lived
+ */
+struct power_report {
+	char key[32];
+	double value;
+	uint64_t since_nsec, until_nsec;
+};
 
 /** struct power_inputs - @resumed_nsec: when the machine last woke up, CLOCK_BOOTTIME; 0: never */
 struct power_inputs {
 	struct power_value values[_POWER_INPUT_MAX];
 	struct power_zone zones[POWER_ZONES_MAX];
 	uint32_t n_zones;
+	struct power_report reports[POWER_KEYS_MAX];
+	uint32_t n_reports;
 	uint64_t resumed_nsec;
 };
 
@@ -127,6 +144,14 @@ DEFINE_CLEANUP(struct power *, power_free)
 
 /** power_inputs() - as of now; belongs to @p and changes with the loop */
 const struct power_inputs *power_inputs(const struct power *p);
+
+/**
+ * power_report() - somebody says a number for a board that nobody else reads
+ * @valid_sec: it counts for so long, up to POWER_KEY_SEC_MAX; 0: it is taken back
+ *
+ * Return: 0; -EINVAL for what is no key, no finite number or too long; -EDQUOT when there are too many.
+ */
+int power_report(struct power *p, const char *key, double value, uint32_t valid_sec);
 
 /** power_refresh() - ask every source again, as after a resume */
 void power_refresh(struct power *p);

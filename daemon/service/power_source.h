@@ -22,7 +22,7 @@ struct power_driver {
 
 extern const struct power_driver power_upower_driver, power_profiles_driver, power_logind_driver,
 	power_lowmemory_driver, power_psi_memory_driver, power_psi_cpu_driver, power_thermal_driver,
-	power_hwmon_driver;
+	power_hwmon_driver, power_telemetry_driver;
 
 const struct power_options *power_options(const struct power *p);
 
@@ -45,6 +45,12 @@ void power_lost(struct power *p, enum power_source source);
 
 /** power_resumed() - the machine was asleep: note it and ask all sources again */
 void power_resumed(struct power *p);
+
+/** power_set_reports() - all that has been reported and still counts, at once */
+void power_set_reports(struct power *p, const struct power_report *reports, uint32_t n);
+
+/** power_telemetry_report() - power_report() of the source's @state */
+int power_telemetry_report(void *state, const char *key, double value, uint32_t valid_sec);
 
 /** power_timer() - a one-shot timer, not armed. Return: 0 or negative errno */
 int power_timer(
