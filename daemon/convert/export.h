@@ -150,8 +150,6 @@ struct export_words {
 	const char *name, *method, *data;
 	char **labels;
 	uint32_t n_labels;
-	struct accuracy *accuracies;
-	uint32_t n_accuracies;
 };
 
 /** export_write() - write the model file at @path. Return: as model_write() */

@@ -9,12 +9,12 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "convert/card.h"
 #include "convert/correct.h"
 #include "convert/equalise.h"
 #include "convert/evaluate.h"
 #include "convert/file.h"
 #include "convert/labels.h"
-#include "engine/lower.h"
 
 int import_net(struct net **ret, const char *path, struct error *reterr)
 {
@@ -109,13 +109,11 @@ static void name_of(char *ret, size_t size, const char *path)
 		*dot = 0;
 }
 
-static int write_model(struct work *w, const struct import *i, struct accuracy *accuracies, uint32_t n,
-	struct error *reterr)
+static int write_model(struct work *w, const struct import *i, struct error *reterr)
 {
 	char name[64], data[64] = "";
 	struct export_words words = {.name = name, .method = i->options.quantizer->name, .data = data,
-		.labels = w->labels.names, .n_labels = w->labels.n,
-		.accuracies = accuracies, .n_accuracies = n};
+		.labels = w->labels.names, .n_labels = w->labels.n};
 
 	name_of(name, sizeof name, i->onnx);
 	if (i->calibrate)
@@ -142,45 +140,31 @@ static int build(struct work *w, const struct import *i, struct error *reterr)
 		i->progress, reterr);
 }
 
-static int measure_width(struct accuracy *ret, struct network *n, struct samples *samples, uint32_t planes,
-	const struct import *i, struct error *reterr)
-{
-	_cleanup_(model_unrefp) struct model *model = NULL;
-	_cleanup_(outputs_done) struct outputs out = {};
-	double top1, top5;
-	int r = model_build(&model, n, planes, reterr);
-
-	if (r >= 0)
-		r = evaluate_outputs(&out, model, samples, 0, i->threads, i->progress, reterr);
-	if (r < 0)
-		return r;
-	ret->images = evaluate_accuracy(&out, samples, evaluate_label_offset(out.classes, samples->data), &top1,
-		&top5);
-	if (ret->images == 0)
-		return error_set(reterr, -EINVAL, "%s: no labels in it or beside it", i->evaluate);
-	ret->bits = (float) planes;
-	ret->top1 = (float) top1;
-	ret->top5 = (float) top5;
-	return 0;
-}
-
 /* The accuracy card: the file is measured as it will be run, then written again with the results. */
 static int measure(struct work *w, const struct import *i, struct error *reterr)
 {
 	_cleanup_(network_unrefp) struct network *n = NULL;
 	_cleanup_(dataset_freep) struct dataset *data = NULL;
+	_cleanup_(outputs_done) struct outputs reference = {};
 	_cleanup_close_ int fd = open(i->output, O_RDONLY | O_CLOEXEC);
 	struct accuracy accuracies[BITS_PLANES_MAX];
 	struct samples samples;
+	char name[64];
 	int r = fd < 0 ? -errno : network_open(&n, fd, reterr);
 
 	if (r >= 0)
 		r = dataset_open(&data, i->evaluate, i->evaluate_labels, reterr);
 	if (r >= 0)
 		r = samples_init(&samples, data, &i->preprocess, n->values[n->input].shape, reterr);
+	if (r >= 0 && dataset_label(data, 0) < 0)
+		r = evaluate_reference(&reference, w->net, &samples, 0, i->threads, i->progress, reterr);
 	for (uint32_t p = 0; r >= 0 && p < n->planes_max; p++)
-		r = measure_width(&accuracies[p], n, &samples, n->planes_max - p, i, reterr);
-	return r < 0 ? r : write_model(w, i, accuracies, n->planes_max, reterr);
+		r = card_measure(&accuracies[p], n, n->planes_max - p, &samples,
+			reference.values ? &reference : NULL, 0, i->threads, i->progress, NULL, reterr);
+	if (r < 0)
+		return error_prefix(reterr, r, "%s", i->evaluate);
+	name_of(name, sizeof name, i->evaluate);
+	return card_store(i->output, n, accuracies, n->planes_max, name, reterr);
 }
 
 int import_run(const struct import *i, struct error *reterr)
@@ -198,6 +182,6 @@ int import_run(const struct import *i, struct error *reterr)
 		r = build(&w, i, reterr);
 	if (r < 0)
 		return r;
-	r = write_model(&w, i, NULL, 0, reterr);
+	r = write_model(&w, i, reterr);
 	return r < 0 || !i->evaluate ? r : measure(&w, i, reterr);
 }

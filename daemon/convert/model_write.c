@@ -149,9 +149,12 @@ static void put_matrix(struct gguf_writer *w, const struct matrix *m, uint32_t i
 
 static int put_accuracies(struct gguf_writer *w, const struct network *n)
 {
-	_cleanup_free_ float *numbers = malloc((3 * (size_t) n->n_accuracies + 1) * sizeof *numbers);
-	_cleanup_free_ uint32_t *images = malloc(((size_t) n->n_accuracies + 1) * sizeof *images);
+	static const char *const keys[] = {"bitshed.accuracy.bits", "bitshed.accuracy.top1",
+		"bitshed.accuracy.top5", "bitshed.accuracy.snr"};
 	uint32_t count = n->n_accuracies;
+	bool any_snr = false; /* the last key */
+	_cleanup_free_ float *numbers = malloc((4 * (size_t) count + 1) * sizeof *numbers);
+	_cleanup_free_ uint32_t *images = malloc(((size_t) count + 1) * sizeof *images);
 
 	if (!numbers || !images)
 		return -ENOMEM;
@@ -159,12 +162,17 @@ static int put_accuracies(struct gguf_writer *w, const struct network *n)
 		numbers[i] = n->accuracies[i].bits;
 		numbers[count + i] = n->accuracies[i].top1;
 		numbers[2 * count + i] = n->accuracies[i].top5;
+		numbers[3 * count + i] = n->accuracies[i].snr;
 		images[i] = n->accuracies[i].images;
+		any_snr |= n->accuracies[i].snr != 0;
 	}
-	gguf_put_array(w, "bitshed.accuracy.bits", GGUF_F32, numbers, count);
-	gguf_put_array(w, "bitshed.accuracy.top1", GGUF_F32, numbers + count, count);
-	gguf_put_array(w, "bitshed.accuracy.top5", GGUF_F32, numbers + 2 * count, count);
+	for (uint32_t k = 0; k < ARRAY_SIZE(keys) - !any_snr; k++)
+		gguf_put_array(w, keys[k], GGUF_F32, numbers + (size_t) k * count, count);
 	gguf_put_array(w, "bitshed.accuracy.images", GGUF_U32, images, count);
+	if (n->accuracy_data[0])
+		gguf_put_text(w, "bitshed.accuracy.data", n->accuracy_data);
+	if (count > 0 && n->accuracies[0].against == ACCURACY_FP32)
+		gguf_put_text(w, "bitshed.accuracy.against", "fp32");
 	return 0;
 }
 

@@ -193,8 +193,6 @@ static void fill_words(struct network *n, const struct export *e, const struct e
 	memcpy(n->source_hash, e->net->source_hash, sizeof n->source_hash);
 	n->labels = words->labels;
 	n->n_labels = words->n_labels;
-	n->accuracies = words->accuracies;
-	n->n_accuracies = words->n_accuracies;
 	n->input_pixels = e->pixels;
 	n->input_bgr = e->preprocess.bgr;
 	n->pixel_scale = e->preprocess.scale;

@@ -83,9 +83,25 @@ static inline uint64_t matrix_alpha_at(const struct matrix *m, uint32_t planes)
 	return (uint64_t) m->rows * m->groups * (planes * (planes - 1) / 2);
 }
 
+#define ACCURACIES_MAX 64
+#define ACCURACY_SNR_MAX 200.0f
+
+enum accuracy_against {
+	ACCURACY_LABELS,
+	ACCURACY_FP32,
+	_ACCURACY_AGAINST_MAX,
+};
+
+/**
+ * struct accuracy - one row of the accuracy card
+ * @top1, @top5: percent of @images whose right class is the first, or among the first five
+ * @against: what is right: labels, or, where there were none, the fp32 network's first class
+ * @snr: of the outputs against the fp32 network's, dB; 0: not measured
+ */
 struct accuracy {
-	float bits, top1, top5; /* percent */
+	float bits, top1, top5, snr;
 	uint32_t images;
+	enum accuracy_against against;
 };
 
 /**
@@ -122,6 +138,7 @@ struct network {
 	uint32_t fixed_crc;
 	struct accuracy *accuracies;
 	uint32_t n_accuracies;
+	char accuracy_data[64]; /* what they were measured on */
 	struct plane_store *store;
 };
 

@@ -17,7 +17,6 @@
 #define FORMAT 1
 #define PARTS_MAX 65536
 #define LABELS_MAX 65536
-#define WIDTHS_MAX 64
 #define PREFIX_MAX 48
 
 static int expect_u32(struct gguf *g, const char *key, uint32_t expected, struct error *reterr)
@@ -280,7 +279,7 @@ static int accuracy_floats(struct gguf *g, const char *key, uint64_t count, cons
 	uint64_t n = 0;
 	int r;
 
-	r = gguf_array(g, key, GGUF_F32, WIDTHS_MAX, ret, &n, reterr);
+	r = gguf_array(g, key, GGUF_F32, ACCURACIES_MAX, ret, &n, reterr);
 	if (r < 0)
 		return r;
 	for (uint64_t i = 0; i < n; i++)
@@ -291,19 +290,43 @@ static int accuracy_floats(struct gguf *g, const char *key, uint64_t count, cons
 	return 0;
 }
 
+/* What files of the first days do not say. */
+static int read_card_words(struct network *n, struct gguf *g, struct error *reterr)
+{
+	static const char *const names[_ACCURACY_AGAINST_MAX] = {"labels", "fp32"};
+	char against[16] = "labels";
+	int r = 0;
+
+	if (gguf_has(g, "bitshed.accuracy.data"))
+		r = gguf_text(g, "bitshed.accuracy.data", n->accuracy_data, sizeof n->accuracy_data, reterr);
+	if (r >= 0 && gguf_has(g, "bitshed.accuracy.against"))
+		r = gguf_text(g, "bitshed.accuracy.against", against, sizeof against, reterr);
+	if (r < 0)
+		return r;
+	for (uint32_t k = 0; k < _ACCURACY_AGAINST_MAX; k++)
+		if (strcmp(against, names[k]) == 0) {
+			for (uint32_t i = 0; i < n->n_accuracies; i++)
+				n->accuracies[i].against = k;
+			return 0;
+		}
+	return error_set(reterr, -ENOTSUP, "key 'bitshed.accuracy.against': '%s' is not known", against);
+}
+
 static int read_accuracies(struct network *n, struct gguf *g, struct error *reterr)
 {
-	const uint8_t *images = NULL, *bits = NULL, *top1 = NULL, *top5 = NULL;
+	const uint8_t *images = NULL, *bits = NULL, *top1 = NULL, *top5 = NULL, *snr = NULL;
 	uint64_t count = 0;
 	int r;
 
-	r = gguf_array(g, "bitshed.accuracy.images", GGUF_U32, WIDTHS_MAX, &images, &count, reterr);
+	r = gguf_array(g, "bitshed.accuracy.images", GGUF_U32, ACCURACIES_MAX, &images, &count, reterr);
 	if (r >= 0)
 		r = accuracy_floats(g, "bitshed.accuracy.bits", count, &bits, reterr);
 	if (r >= 0)
 		r = accuracy_floats(g, "bitshed.accuracy.top1", count, &top1, reterr);
 	if (r >= 0)
 		r = accuracy_floats(g, "bitshed.accuracy.top5", count, &top5, reterr);
+	if (r >= 0 && gguf_has(g, "bitshed.accuracy.snr"))
+		r = accuracy_floats(g, "bitshed.accuracy.snr", count, &snr, reterr);
 	if (r < 0)
 		return r;
 	n->accuracies = calloc(count + 1, sizeof *n->accuracies);
@@ -315,9 +338,10 @@ static int read_accuracies(struct network *n, struct gguf *g, struct error *rete
 			.bits = bytes_f32(bits + i * 4),
 			.top1 = bytes_f32(top1 + i * 4),
 			.top5 = bytes_f32(top5 + i * 4),
+			.snr = snr ? bytes_f32(snr + i * 4) : 0,
 			.images = bytes_u32(images + i * 4),
 		};
-	return 0;
+	return read_card_words(n, g, reterr);
 }
 
 static int read_network(struct network *n, struct gguf *g, struct error *reterr)

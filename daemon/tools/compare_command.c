@@ -4,9 +4,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "convert/evaluate.h"
+#include "convert/card.h"
 #include "convert/import.h"
-#include "engine/lower.h"
 #include "tools/measure_options.h"
 #include "tools/tool.h"
 
@@ -25,6 +24,7 @@ const struct command command_compare = {
 		"  --labels FILE     labels of DATA, where they are not found in it or beside it\n"
 		"  --bits LIST       widths, like 4,3,2.5,2 (all whole ones of the file)\n"
 		"  --limit N         only the first N items\n"
+		"  --store           keep the results in NET.gguf: its accuracy card\n"
 		"  --threads N       (all processors)\n"
 		"  --json            for programs\n",
 };
@@ -35,6 +35,7 @@ static const struct option options[] = {
 	{"bits", required_argument, NULL, 'b'},
 	{"limit", required_argument, NULL, 'n'},
 	{"threads", required_argument, NULL, 't'},
+	{"store", no_argument, NULL, 's'},
 	{"json", no_argument, NULL, 'j'},
 	{"help", no_argument, NULL, 'h'},
 	{},
@@ -124,30 +125,29 @@ static void print_reference(const struct session *s)
 	}
 }
 
-static int compare_width(struct session *s, double bits, bool first, struct error *reterr)
+static int compare_width(struct session *s, struct accuracy *row, double bits, bool first,
+	struct error *reterr)
 {
-	_cleanup_(model_unrefp) struct model *model = NULL;
 	_cleanup_(outputs_done) struct outputs out = {};
-	double top1, top5, same, snr;
-	int r = model_build(&model, s->network, bits, reterr);
+	double same, snr;
+	int r = card_measure(row, s->network, bits, &s->samples, &s->reference, s->a->measure.limit,
+		s->threads, s->progress, &out, reterr);
 
-	if (r >= 0)
-		r = evaluate_outputs(&out, model, &s->samples, s->a->measure.limit, s->threads, s->progress, reterr);
 	if (r < 0)
 		return error_prefix(reterr, r, "%g bits", bits);
-	(void) evaluate_accuracy(&out, &s->samples, s->label_offset, &top1, &top5);
 	evaluate_agreement(&out, &s->reference, &same, &snr);
 	if (s->a->measure.json)
 		printf("%s{\"bits\":%g,\"top1\":%.2f,\"top5\":%.2f,\"agreement\":%.2f,\"snr_db\":%.2f}",
-			first ? "" : ", ", bits, top1, top5, same, snr);
+			first ? "" : ", ", bits, row->top1, row->top5, same, snr);
 	else
-		printf("%5g  %6.2f  %6.2f  %15.2f %%  %8.2f dB\n", bits, top1, top5, same, snr);
+		printf("%5g  %6.2f  %6.2f  %15.2f %%  %8.2f dB\n", bits, row->top1, row->top5, same, snr);
 	(void) fflush(stdout);
 	return 0;
 }
 
 static int compare(struct session *s, struct error *reterr)
 {
+	struct accuracy rows[WIDTHS_MAX];
 	float widths[WIDTHS_MAX];
 	int count, r = session_open(s, reterr);
 
@@ -157,9 +157,12 @@ static int compare(struct session *s, struct error *reterr)
 		return r;
 	print_reference(s);
 	for (int i = 0; r >= 0 && i < count; i++)
-		r = compare_width(s, widths[i], i == 0, reterr);
+		r = compare_width(s, &rows[i], widths[i], i == 0, reterr);
 	if (s->a->measure.json && r >= 0)
 		printf("]}\n");
+	if (r >= 0 && s->a->measure.store)
+		r = card_store(s->a->model, s->network, rows, (uint32_t) count,
+			tool_base_name(s->a->measure.data), reterr);
 	return r;
 }
 

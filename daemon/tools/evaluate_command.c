@@ -4,8 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "convert/evaluate.h"
-#include "engine/lower.h"
+#include "convert/card.h"
 #include "tools/measure_options.h"
 #include "tools/tool.h"
 
@@ -21,6 +20,7 @@ const struct command command_evaluate = {
 		"  --labels FILE     labels of DATA, where they are not found in it or beside it\n"
 		"  --bits LIST       widths, like 4,3,2.5,2 (all whole ones of the file)\n"
 		"  --limit N         only the first N items\n"
+		"  --store           keep the results in the file: its accuracy card\n"
 		"  --threads N       (all processors)\n"
 		"  --device cpu      where to compute; cpu is what there is\n"
 		"  --json            for programs\n",
@@ -33,6 +33,7 @@ static const struct option options[] = {
 	{"limit", required_argument, NULL, 'n'},
 	{"threads", required_argument, NULL, 't'},
 	{"device", required_argument, NULL, 'D'},
+	{"store", no_argument, NULL, 's'},
 	{"json", no_argument, NULL, 'j'},
 	{"help", no_argument, NULL, 'h'},
 	{},
@@ -42,13 +43,6 @@ struct arguments {
 	const char *model, *device;
 	struct measure_options measure;
 };
-
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
 
 static int parse(struct arguments *a, int argc, char **argv)
 {
@@ -72,35 +66,59 @@ static int parse(struct arguments *a, int argc, char **argv)
 	return EXIT_SUCCESS;
 }
 
-static void print_width(const struct arguments *a, bool first, double bits, const struct outputs *o,
-	double top1, double top5)
+static void print_width(const struct arguments *a, bool first, const struct accuracy *row,
+	const struct outputs *o)
 {
-	double speed = o->seconds > 0 ? o->count / o->seconds : 0;
+	double speed = o->seconds > 0 ? o->count / o->seconds : 0, low, high;
 
+	card_interval(row->top1, row->images, &low, &high);
 	if (a->measure.json)
-		printf("%s{\"bits\":%g,\"top1\":%.2f,\"top5\":%.2f,\"images\":%u,\"images_per_second\":%.1f}",
-			first ? "" : ", ", bits, top1, top5, o->count, speed);
+		printf("%s{\"bits\":%g,\"top1\":%.2f,\"top5\":%.2f,\"top1_low\":%.2f,\"top1_high\":%.2f,"
+		       "\"images\":%u,\"images_per_second\":%.1f}",
+			first ? "" : ", ", row->bits, row->top1, row->top5, low, high, row->images, speed);
 	else
-		printf("%5g  %6.2f  %6.2f  %7u  %9.1f\n", bits, top1, top5, o->count, speed);
+		printf("%5g  %6.2f  %6.2f  %5.2f to %-5.2f  %7u  %9.1f\n", row->bits, row->top1, row->top5,
+			low, high, row->images, speed);
 	(void) fflush(stdout);
 }
 
-static int evaluate_width(const struct arguments *a, struct network *n, struct samples *samples,
-	double bits, bool first, struct threads *threads, const struct progress *progress,
-	struct error *reterr)
+static void print_head(const struct arguments *a, const struct network *n)
 {
-	_cleanup_(model_unrefp) struct model *model = NULL;
-	_cleanup_(outputs_done) struct outputs out = {};
-	double top1, top5;
-	int r = model_build(&model, n, bits, reterr);
+	if (!a->measure.json) {
+		printf(" bits   top-1   top-5  95 %% interval   images   images/s\n");
+		return;
+	}
+	printf("{\"network\":");
+	json_string(n->name);
+	printf(",\"data\":");
+	json_string(tool_base_name(a->measure.data));
+	printf(",\"widths\":[");
+}
 
-	if (r >= 0)
-		r = evaluate_outputs(&out, model, samples, a->measure.limit, threads, progress, reterr);
+static int evaluate_widths(const struct arguments *a, struct network *n, struct samples *samples,
+	struct threads *threads, const struct progress *progress, struct error *reterr)
+{
+	struct accuracy rows[WIDTHS_MAX];
+	float widths[WIDTHS_MAX];
+	int r, count = r = tool_widths(n, a->measure.bits, widths, WIDTHS_MAX, reterr);
+
 	if (r < 0)
-		return error_prefix(reterr, r, "%g bits", bits);
-	(void) evaluate_accuracy(&out, samples, evaluate_label_offset(out.classes, samples->data), &top1, &top5);
-	print_width(a, first, bits, &out, top1, top5);
-	return 0;
+		return r;
+	print_head(a, n);
+	for (int i = 0; r >= 0 && i < count; i++) {
+		_cleanup_(outputs_done) struct outputs out = {};
+
+		r = card_measure(&rows[i], n, widths[i], samples, NULL, a->measure.limit, threads, progress,
+			&out, reterr);
+		if (r < 0)
+			return error_prefix(reterr, r, "%g bits", widths[i]);
+		print_width(a, i == 0, &rows[i], &out);
+	}
+	if (a->measure.json)
+		printf("]}\n");
+	if (a->measure.store)
+		r = card_store(a->model, n, rows, (uint32_t) count, tool_base_name(a->measure.data), reterr);
+	return r;
 }
 
 static int evaluate(const struct arguments *a, struct meter *meter, struct error *reterr)
@@ -109,31 +127,13 @@ static int evaluate(const struct arguments *a, struct meter *meter, struct error
 	_cleanup_(network_unrefp) struct network *n = NULL;
 	_cleanup_(dataset_freep) struct dataset *data = NULL;
 	struct samples samples;
-	float widths[WIDTHS_MAX];
-	int count, r = tool_network(&n, a->model, reterr);
+	int r = tool_network(&n, a->model, reterr);
 
 	if (r >= 0)
 		r = tool_samples(&samples, &data, n, a->measure.data, a->measure.labels, reterr);
 	if (r >= 0)
-		r = count = tool_widths(n, a->measure.bits, widths, WIDTHS_MAX, reterr);
-	if (r >= 0)
 		r = threads_new(&threads, a->measure.threads);
-	if (r < 0)
-		return r;
-	if (a->measure.json) {
-		printf("{\"network\":");
-		json_string(n->name);
-		printf(",\"data\":");
-		json_string(base_name(a->measure.data));
-		printf(",\"widths\":[");
-	} else {
-		printf(" bits   top-1   top-5   images   images/s\n");
-	}
-	for (int i = 0; r >= 0 && i < count; i++)
-		r = evaluate_width(a, n, &samples, widths[i], i == 0, threads, &meter->progress, reterr);
-	if (a->measure.json && r >= 0)
-		printf("]}\n");
-	return r;
+	return r < 0 ? r : evaluate_widths(a, n, &samples, threads, &meter->progress, reterr);
 }
 
 static int evaluate_main(int argc, char **argv)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bitshed-model inspect: what a model file says. */
+#include <math.h>
 #include <stdio.h>
 
+#include "convert/card.h"
 #include "tools/tool.h"
 
 static int inspect_main(int argc, char **argv);
@@ -66,6 +68,47 @@ static void print_layers(const struct network *n)
 	}
 }
 
+static const struct accuracy *card_row(const struct network *n, double bits)
+{
+	for (uint32_t i = 0; i < n->n_accuracies; i++)
+		if (n->accuracies[i].bits == (float) bits)
+			return &n->accuracies[i];
+	return NULL;
+}
+
+static void print_card_row(const struct accuracy *a)
+{
+	double low, high;
+
+	card_interval(a->top1, a->images, &low, &high);
+	printf("  %6.2f  %5.2f to %-5.2f  %6.2f  %6u", a->top1, low, high, a->top5, a->images);
+	if (a->snr != 0)
+		printf("  %6.1f dB", a->snr);
+}
+
+static void print_widths(const struct network *n)
+{
+	if (n->n_accuracies > 0)
+		printf("\naccuracy on %s, %s, intervals of 95 %%\n",
+			n->accuracy_data[0] ? n->accuracy_data : "data not named",
+			n->accuracies[0].against == ACCURACY_FP32 ? "right is what fp32 says" : "by its labels");
+	printf("\n bits  plane bytes%s\n", n->n_accuracies > 0 ? "   top-1  interval         top-5  images" : "");
+	for (uint32_t p = n->planes_max; p > 0; p--) {
+		const struct accuracy *a = card_row(n, p);
+
+		printf("%5u  %11llu", p, (unsigned long long) plane_bytes(n, p));
+		if (a)
+			print_card_row(a);
+		printf("\n");
+	}
+	for (uint32_t i = 0; i < n->n_accuracies; i++)
+		if (n->accuracies[i].bits != floorf(n->accuracies[i].bits)) {
+			printf("%5g  %11s", (double) n->accuracies[i].bits, "");
+			print_card_row(&n->accuracies[i]);
+			printf("\n");
+		}
+}
+
 static void print_text(const struct network *n)
 {
 	const struct shape *in = &n->values[n->input].shape, *out = &n->values[n->output].shape;
@@ -83,15 +126,7 @@ static void print_text(const struct network *n)
 	printf("weights      %llu in %u layers, %u operations\n", (unsigned long long) weights_of(n),
 		n->n_matrices, n->n_ops);
 	print_layers(n);
-	printf("\n bits  plane bytes   top-1   top-5  images\n");
-	for (uint32_t p = n->planes_max; p > 0; p--) {
-		printf("%5u  %11llu", p, (unsigned long long) plane_bytes(n, p));
-		for (uint32_t i = 0; i < n->n_accuracies; i++)
-			if (n->accuracies[i].bits == (float) p)
-				printf("  %6.2f  %6.2f  %6u", n->accuracies[i].top1,
-					n->accuracies[i].top5, n->accuracies[i].images);
-		printf("\n");
-	}
+	print_widths(n);
 }
 
 static void json_field(const char *name, const char *text)
@@ -116,6 +151,30 @@ static void json_layers(const struct network *n)
 	printf("],");
 }
 
+static void json_widths(const struct network *n)
+{
+	json_field("accuracy_data", n->accuracy_data);
+	json_field("accuracy_against",
+		n->n_accuracies > 0 && n->accuracies[0].against == ACCURACY_FP32 ? "fp32" : "labels");
+	printf("\"widths\":[");
+	for (uint32_t p = n->planes_max; p > 0; p--) {
+		const struct accuracy *a = card_row(n, p);
+		double low, high;
+
+		printf("%s{\"bits\":%u,\"plane_bytes\":%llu", p == n->planes_max ? "" : ",", p,
+			(unsigned long long) plane_bytes(n, p));
+		if (a) {
+			card_interval(a->top1, a->images, &low, &high);
+			printf(",\"top1\":%.2f,\"top5\":%.2f,\"top1_low\":%.2f,\"top1_high\":%.2f,\"images\":%u",
+				a->top1, a->top5, low, high, a->images);
+		}
+		if (a && a->snr != 0)
+			printf(",\"snr_db\":%.2f", a->snr);
+		printf("}");
+	}
+	printf("]}\n");
+}
+
 static void print_json(const struct network *n)
 {
 	const struct shape *in = &n->values[n->input].shape, *out = &n->values[n->output].shape;
@@ -130,17 +189,7 @@ static void print_json(const struct network *n)
 	printf("\"output\":[%u,%u,%u],\"weights\":%llu,", out->height, out->width, out->channels,
 		(unsigned long long) weights_of(n));
 	json_layers(n);
-	printf("\"widths\":[");
-	for (uint32_t p = n->planes_max; p > 0; p--) {
-		printf("%s{\"bits\":%u,\"plane_bytes\":%llu", p == n->planes_max ? "" : ",", p,
-			(unsigned long long) plane_bytes(n, p));
-		for (uint32_t i = 0; i < n->n_accuracies; i++)
-			if (n->accuracies[i].bits == (float) p)
-				printf(",\"top1\":%.2f,\"top5\":%.2f,\"images\":%u", n->accuracies[i].top1,
-					n->accuracies[i].top5, n->accuracies[i].images);
-		printf("}");
-	}
-	printf("]}\n");
+	json_widths(n);
 }
 
 static int inspect_main(int argc, char **argv)

@@ -24,6 +24,9 @@ int measure_option(const struct command *c, struct measure_options *m, int optio
 		if (!tool_number(optarg, 1, 256, &m->threads))
 			return tool_usage(c, "--threads takes a number from 1 to 256");
 		return EXIT_SUCCESS;
+	case 's':
+		m->store = true;
+		return EXIT_SUCCESS;
 	case 'j':
 		m->json = true;
 		return EXIT_SUCCESS;

@@ -10,11 +10,11 @@
 struct measure_options {
 	const char *data, *labels, *bits;
 	uint32_t limit, threads;
-	bool json, help;
+	bool json, store, help;
 };
 
 /**
- * measure_option() - take one option of getopt_long(): d, l, b, n, t, j or h, its value in optarg
+ * measure_option() - take one option of getopt_long(): d, l, b, n, t, s, j or h, its value in optarg
  *
  * Return: EXIT_SUCCESS, or the exit status after saying what was expected.
  */

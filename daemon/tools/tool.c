@@ -67,6 +67,13 @@ uint32_t tool_floats(const char *text, float *ret, uint32_t max)
 	}
 }
 
+const char *tool_base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
 int tool_network(struct network **ret, const char *path, struct error *reterr)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);

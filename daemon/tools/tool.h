@@ -37,6 +37,9 @@ bool tool_number(const char *text, uint32_t low, uint32_t high, uint32_t *ret);
 /** tool_floats() - "0.1,0.2,0.3". Return: how many, 0 when it is no such list or has more than @max */
 uint32_t tool_floats(const char *text, float *ret, uint32_t max);
 
+/** tool_base_name() - what follows the last slash. Return: into @path */
+const char *tool_base_name(const char *path);
+
 /** tool_network() - open a model file */
 int tool_network(struct network **ret, const char *path, struct error *reterr);
 /** tool_samples() - open a data set for a network. @ret_data is owned by the caller */

@@ -60,6 +60,9 @@ expect 0 "" import "$net" -o "$folder/net.gguf" --planes 4 --calibrate "$train" 
 expect 0 "10 labels" inspect "$folder/net.gguf"
 expect 0 '{"network":"ic_resnet8","data":"cifar10_test_5000.bin","widths":[{"bits":4,"top1":8' \
 	evaluate "$folder/net.gguf" --data "$test" --bits 4,2.5,1 --limit 200 --json
+expect 0 "95 % interval" evaluate "$folder/net.gguf" --data "$test" --bits 4,2.5 --limit 100 --store
+expect 0 "accuracy on cifar10_test_5000.bin, by its labels" inspect "$folder/net.gguf"
+expect 0 '"top1_low":' inspect "$folder/net.gguf" --json
 expect 1 "widths 1 to 4" evaluate "$folder/net.gguf" --data "$test" --bits 5
 expect 1 "the network takes" evaluate "$folder/net.gguf" --data "$BITSHED_TEST_DATA/kws_500.npy"
 expect 0 '"agreement":' compare "$net" "$folder/net.gguf" --data "$test" --bits 4 --limit 50 --json
