@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <getopt.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -205,6 +207,18 @@ static int simulate(const struct arguments *a)
 	return r;
 }
 
+/* systemd says which file it reads; whoever started us may have put another one in its place. */
+static bool journal_reads_stderr(const char *stream)
+{
+	struct stat st;
+	char is[64];
+
+	if (!stream || fstat(STDERR_FILENO, &st) < 0)
+		return false;
+	(void) snprintf(is, sizeof is, "%ju:%ju", (uintmax_t) st.st_dev, (uintmax_t) st.st_ino);
+	return strcmp(is, stream) == 0;
+}
+
 static int run(const struct arguments *a)
 {
 	_cleanup_(manager_freep) struct manager *m = NULL;
@@ -230,7 +244,7 @@ int main(int argc, char **argv)
 	r = parse(&a, argc, argv);
 	if (r <= 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-	log_init(getenv("JOURNAL_STREAM") != NULL, a.log_level);
+	log_init(journal_reads_stderr(getenv("JOURNAL_STREAM")), a.log_level);
 	r = a.check_config ? check_config(&a) : a.check_policy ? check_policy(&a) : a.trace ? simulate(&a) : run(&a);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -13,6 +13,11 @@ void log_init(bool journal, int max_level)
 	log_level = max_level;
 }
 
+bool log_is_journal(void)
+{
+	return log_journal;
+}
+
 void log_full(int level, const char *format, ...)
 {
 	char line[1024];

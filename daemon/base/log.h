@@ -13,6 +13,9 @@
 /** log_init() - where lines go: native journal prefixes when @journal, plain text otherwise. */
 void log_init(bool journal, int max_level);
 
+/** log_is_journal() - does the journal read what we write? */
+bool log_is_journal(void);
+
 void log_full(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_full(LOG_ERR, __VA_ARGS__)

@@ -18,6 +18,7 @@
 #include "service/bus.h"
 #include "service/bus_objects.h"
 #include "service/holds.h"
+#include "service/journal.h"
 #include "service/manager.h"
 #include "service/session.h"
 
@@ -104,6 +105,16 @@ static void start_job(struct entry *e)
 	builder_push(e->manager->builder, &e->job);
 }
 
+/* As policy_resolve() wants them for any model. */
+static struct policy_inputs inputs_now(const struct manager *m)
+{
+	struct policy_inputs inputs = m->inputs;
+
+	inputs.now_nsec = clock_boot_nsec();
+	inputs.plain[SENSE_PROFILE] = (struct reading) {m->profile, true};
+	return inputs;
+}
+
 static void resolve(struct entry *e, struct budget *ret)
 {
 	struct manager *m = e->manager;
@@ -117,10 +128,8 @@ static void resolve(struct entry *e, struct budget *ret)
 		.accuracies = e->network->accuracies,
 		.n_accuracies = e->network->n_accuracies,
 	};
-	struct policy_inputs inputs = m->inputs;
+	struct policy_inputs inputs = inputs_now(m);
 
-	inputs.now_nsec = clock_boot_nsec();
-	inputs.plain[SENSE_PROFILE] = (struct reading) {m->profile, true};
 	policy_resolve(m->rules, &inputs, &model, &e->policy, &e->policy);
 	manager_wake_at(m, e->policy.wake_nsec);
 	*ret = e->policy.budget;
@@ -178,6 +187,22 @@ static void on_opened(struct entry *e)
 	start_build(e, &budget);
 }
 
+static void say_switch(const struct entry *e, double before)
+{
+	struct policy_inputs inputs = inputs_now(e->manager);
+	struct journal_switch s = {
+		.model = e->name,
+		.rule = e->active.rule_name,
+		.reason = e->active.text,
+		.bits = e->plan->model->bits,
+		.bits_was = before,
+		.resident_bytes = entry_resident_bytes(e),
+		.inputs = &inputs,
+	};
+
+	journal_switch(&s);
+}
+
 static void swap_plan(struct entry *e)
 {
 	double before = e->plan ? e->plan->model->bits : 0;
@@ -189,8 +214,7 @@ static void swap_plan(struct entry *e)
 	e->bits_by_hand_active = e->active.rule == RULE_HAND ? e->active.bits : 0;
 	e->state = ENTRY_READY;
 	e->progress = 1;
-	log_info("model %s: %g -> %g bits, %" PRIu64 " bytes of planes: %s", e->name, before,
-		e->plan->model->bits, entry_resident_bytes(e), e->active.text);
+	say_switch(e, before);
 	if (loaded)
 		bus_model_loaded(e);
 	else

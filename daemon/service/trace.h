@@ -39,3 +39,11 @@ void trace_done(struct trace *t);
  * end, -EINVAL with words
  */
 int trace_next(struct trace *t, struct policy_inputs *ret, struct error *reterr);
+
+/** struct trace_cell - one input as a trace has it; @value: "" when it is not known */
+struct trace_cell {
+	char head[56], value[40];
+};
+
+/** trace_cell() - the input number @i, with the same heads in the same order each time. Return: is there one? */
+bool trace_cell(const struct policy_inputs *in, uint32_t i, struct trace_cell *ret);
