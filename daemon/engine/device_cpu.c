@@ -43,6 +43,7 @@ static int cpu_reserve(struct device *d, struct workspace *w, const struct plan 
 	struct device_cpu *c = device_cpu(d);
 
 	take_next_pool(c);
+	threads_limit(c->pool, w->threads_max);
 	return workspace_reserve(w, plan, threads_count(c->pool));
 }
 

@@ -6,11 +6,13 @@
 
 /**
  * struct workspace - memory for one request at a time; grows to the largest plan it has served
+ * @threads: there is scratch for so many
+ * @threads_max: a run uses at most so many, of its owner; 0: all
  */
 struct workspace {
 	uint8_t *arena, *scratch;
 	size_t arena_bytes, scratch_bytes; /* scratch: per thread */
-	uint32_t threads;
+	uint32_t threads, threads_max;
 };
 
 void workspace_done(struct workspace *w);

@@ -45,6 +45,7 @@ struct threads {
 	_Alignas(64) atomic_uint remaining;
 	_Alignas(64) atomic_uint pending;
 	_Alignas(64) atomic_uint seq; /* futex of the threads */
+	atomic_uint limit;
 	atomic_uint sleepers;
 	atomic_bool waiting, stop; /* waiting: the caller sleeps on pending */
 	struct worker workers[];
@@ -138,7 +139,8 @@ static void *worker_main(void *userdata)
 
 		if (atomic_load(&t->stop))
 			return NULL;
-		tasks_done(t, tasks_run(t, w->thread));
+		if (w->thread < atomic_load(&t->limit))
+			tasks_done(t, tasks_run(t, w->thread));
 		wait_for_job(t, seq);
 	}
 }
@@ -195,7 +197,7 @@ int threads_new(struct threads **ret, uint32_t count)
 	t = aligned_alloc(64, (bytes + 63) / 64 * 64);
 	if (!t)
 		return -ENOMEM;
-	*t = (struct threads){.count = count, .spin = count <= threads_available()};
+	*t = (struct threads){.count = count, .limit = count, .spin = count <= threads_available()};
 	r = workers_start(t);
 	if (r < 0)
 		return r;
@@ -218,7 +220,17 @@ struct threads *threads_free(struct threads *t)
 
 uint32_t threads_count(const struct threads *t)
 {
-	return t ? t->count : 1;
+	return t ? atomic_load(&t->limit) : 1;
+}
+
+void threads_limit(struct threads *t, uint32_t limit)
+{
+	if (!t)
+		return;
+	limit = limit == 0 ? t->count : MIN_OF(limit, t->count);
+	/* Beside what the threads look at: written only when it is another. */
+	if (atomic_load(&t->limit) != limit)
+		atomic_store(&t->limit, limit);
 }
 
 static void wait_for_tasks(struct threads *t)
@@ -237,7 +249,9 @@ static void wait_for_tasks(struct threads *t)
 
 void threads_run(struct threads *t, threads_fn *fn, void *userdata, uint32_t n_tasks)
 {
-	if (n_tasks <= 1 || threads_count(t) == 1) {
+	uint32_t n = threads_count(t);
+
+	if (n_tasks <= 1 || n == 1) {
 		for (uint32_t i = 0; i < n_tasks; i++)
 			fn(userdata, i, 0);
 		return;
@@ -248,7 +262,8 @@ void threads_run(struct threads *t, threads_fn *fn, void *userdata, uint32_t n_t
 	atomic_store(&t->remaining, n_tasks);
 	atomic_fetch_add(&t->seq, 1);
 	if (atomic_load(&t->sleepers) > 0)
-		futex_wake(&t->seq, MIN_OF(n_tasks, t->count) - 1);
+		/* Nobody knows which of them sleep: under a limit all are asked. */
+		futex_wake(&t->seq, n < t->count ? INT_MAX : MIN_OF(n_tasks, n) - 1);
 	tasks_done(t, tasks_run(t, 0));
 	wait_for_tasks(t);
 }

@@ -28,8 +28,16 @@ int threads_new(struct threads **ret, uint32_t count);
 struct threads *threads_free(struct threads *t);
 DEFINE_CLEANUP(struct threads *, threads_free)
 
-/** threads_count() - Return: the count of threads_new(), 1 for NULL */
+/** threads_count() - Return: how many work, see threads_limit(); 1 for NULL */
 uint32_t threads_count(const struct threads *t);
+
+/**
+ * threads_limit() - from the next threads_run() on, only so many of them work
+ * @limit: 1 .. the count of threads_new(); 0 or more than there are: all
+ *
+ * Thread: whoever calls threads_run(), between two calls.
+ */
+void threads_limit(struct threads *t, uint32_t limit);
 
 /**
  * threads_run() - run all tasks, in any order, and return when the last one is done

@@ -73,7 +73,8 @@ static double within(double bits, double bits_max)
  */
 struct want {
 	double low, high, rate;
-	uint32_t threads, park_after_sec;
+	uint32_t threads, park_after_sec, activation_bits;
+	enum policy_device device;
 	bool refuse;
 	const struct rule *by;
 	const struct action *by_action;
@@ -121,6 +122,10 @@ static void add_action(struct want *w, const struct rule *rule, const struct act
 		w->rate = a->rate;
 	if (w->park_after_sec == 0)
 		w->park_after_sec = a->park_after_sec;
+	if (w->activation_bits == 0)
+		w->activation_bits = a->activation_bits;
+	if (w->device == POLICY_DEVICE_ANY)
+		w->device = a->device;
 	if (a->refuse) {
 		w->refuse = true;
 		w->by = w->by ?: rule;
@@ -196,6 +201,8 @@ static void find_wanted(struct budget *b, const struct want *w, const struct wan
 	*b = (struct budget){.threads = w->threads,
 		.rate = w->rate,
 		.park_after_sec = w->park_after_sec,
+		.activation_bits = w->activation_bits,
+		.device = w->device,
 		.refuse = w->refuse};
 	want_automatic(b, w, m);
 	if (m->bits_by_hand > 0) {
@@ -218,7 +225,9 @@ static void find_wanted(struct budget *b, const struct want *w, const struct wan
 static bool same_limits(const struct budget *a, const struct budget *b)
 {
 	return a->bits == b->bits && a->threads == b->threads && a->rate == b->rate &&
-	       a->park_after_sec == b->park_after_sec && a->refuse == b->refuse;
+	       a->park_after_sec == b->park_after_sec &&
+	       a->activation_bits == b->activation_bits && a->device == b->device &&
+	       a->refuse == b->refuse;
 }
 
 static double tighter(double limit, double hard)
@@ -235,6 +244,7 @@ static void clamp_hard(struct budget *b, const struct want *hard)
 	}
 	b->threads = (uint32_t) tighter(b->threads, hard->threads);
 	b->rate = tighter(b->rate, hard->rate);
+	b->activation_bits = (uint32_t) tighter(b->activation_bits, hard->activation_bits);
 	b->refuse |= hard->refuse;
 }
 

@@ -88,12 +88,13 @@ struct policy_model {
 /**
  * struct budget - what a model may use; replaced whole
  * @rule: enum policy_rule, or RULE_OPERATOR and more; @rule_name: the same as text
- * @threads, @park_after_sec, @rate: 0: no limit
+ * @threads, @park_after_sec, @rate, @activation_bits: 0: no limit
  * @hold_broken: a hard limit is below what a client holds
  */
 struct budget {
 	double bits, rate;
-	uint32_t threads, park_after_sec;
+	uint32_t threads, park_after_sec, activation_bits;
+	enum policy_device device;
 	bool refuse, hold_broken;
 	uint32_t rule;
 	char rule_name[RULE_NAME_SIZE];

@@ -107,16 +107,29 @@ struct cond {
 	uint16_t from, to;
 };
 
+/** enum policy_device - where a model should run; as users write it */
+enum policy_device {
+	POLICY_DEVICE_ANY,
+	POLICY_DEVICE_CPU,
+	POLICY_DEVICE_OPENCL,
+	_POLICY_DEVICE_MAX,
+};
+
+/** policy_device_name() - "any", "cpu", "opencl". Return: static text, never NULL */
+const char *policy_device_name(enum policy_device device);
+
 /**
  * struct action - what a rule asks of the models whose name matches @models
  * @bits_min, @bits_max: 0: says nothing; both equal: exactly
  * @loss_max: percent of accuracy that may be lost, below 0: says nothing
- * @threads, @park_after_sec: 0: says nothing; @rate: per second, 0: says nothing
+ * @activation_bits: at most, of devices that can choose; @device: where it should run, if that is there
+ * @threads, @park_after_sec, @activation_bits: 0: says nothing; @rate: per second, 0: says nothing
  */
 struct action {
 	char models[64];
 	double bits_min, bits_max, loss_max, rate;
-	uint32_t threads, park_after_sec;
+	uint32_t threads, park_after_sec, activation_bits;
+	enum policy_device device;
 	bool refuse;
 };
 

@@ -46,6 +46,17 @@ const struct rule_sense rule_senses[_SENSE_MAX] = {
 };
 /* clang-format on */
 
+const char *policy_device_name(enum policy_device device)
+{
+	static const char *const names[_POLICY_DEVICE_MAX] = {
+		[POLICY_DEVICE_ANY] = "any",
+		[POLICY_DEVICE_CPU] = "cpu",
+		[POLICY_DEVICE_OPENCL] = "opencl",
+	};
+
+	return names[device];
+}
+
 static bool is_name(const char *s)
 {
 	size_t n = strlen(s);

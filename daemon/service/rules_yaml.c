@@ -92,7 +92,7 @@ static int read_entries(struct parser *p, const char *where,
 static int read_by_table(struct parser *p, const void *userdata)
 {
 	const struct key *keys = userdata;
-	char names[120] = "", quoted[40];
+	char names[160] = "", quoted[40];
 	int q;
 
 	for (const struct key *k = keys; k->name; k++)
@@ -380,6 +380,26 @@ static int read_threads(struct parser *p)
 	return read_count(p, &p->action->threads, 256);
 }
 
+static int read_activation_bits(struct parser *p)
+{
+	const char *v = value_of(p);
+
+	if (strncmp(v, "at most ", 8) != 0 || v[8] < '1' || v[8] > '8' || v[9])
+		return complain(p, "expected 'at most N', 1 to 8 bits, such as 'at most 4'");
+	p->action->activation_bits = (uint32_t) (v[8] - '0');
+	return 0;
+}
+
+static int read_device(struct parser *p)
+{
+	for (int i = POLICY_DEVICE_CPU; i < _POLICY_DEVICE_MAX; i++)
+		if (strcmp(value_of(p), policy_device_name(i)) == 0) {
+			p->action->device = i;
+			return 0;
+		}
+	return complain(p, "expected cpu or opencl for 'device'");
+}
+
 static int read_rate(struct parser *p)
 {
 	const char *end = "";
@@ -412,8 +432,15 @@ static int read_refuse(struct parser *p)
 }
 
 static const struct key action_keys[] = {{"models", read_models}, {"bits", read_bits},
-	{"accuracy-loss", read_loss}, {"threads", read_threads}, {"rate", read_rate},
-	{"park-after", read_park}, {"refuse", read_refuse}, {}};
+	{"activation-bits", read_activation_bits},
+	{"accuracy-loss", read_loss}, {"threads", read_threads}, {"device", read_device},
+	{"rate", read_rate}, {"park-after", read_park}, {"refuse", read_refuse}, {}};
+
+static bool does_nothing(const struct action *a)
+{
+	return a->bits_min <= 0 && a->bits_max <= 0 && a->loss_max < 0 && a->rate <= 0 && !a->threads
+	       && !a->park_after_sec && !a->activation_bits && !a->device && !a->refuse;
+}
 
 static int read_action(struct parser *p)
 {
@@ -427,12 +454,10 @@ static int read_action(struct parser *p)
 	q = read_map(p, "as an action", action_keys);
 	if (q < 0)
 		return q;
-	if (p->action->bits_min <= 0 && p->action->bits_max <= 0 && p->action->loss_max < 0 &&
-		p->action->rate <= 0 && !p->action->threads && !p->action->park_after_sec &&
-		!p->action->refuse)
+	if (does_nothing(p->action))
 		return yaml_complain(&p->yaml, mark,
-			"this does nothing, expected bits, accuracy-loss, threads, rate, "
-			"park-after or refuse");
+			"this does nothing, expected bits, activation-bits, accuracy-loss, threads, "
+			"device, rate, park-after or refuse");
 	return 0;
 }
 

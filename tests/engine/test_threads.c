@@ -178,6 +178,34 @@ static void test_signals_stay_with_the_maker(void)
 	CU_ASSERT_FALSE(sigismember(&set, SIGTERM));
 }
 
+static void highest_task(void *userdata, uint32_t task, uint32_t thread)
+{
+	atomic_uint *highest = userdata;
+	uint32_t now = atomic_load(highest);
+
+	while (thread > now && !atomic_compare_exchange_weak(highest, &now, thread))
+		;
+	(void) usleep(100);
+}
+
+static void test_a_limit_is_kept(void)
+{
+	_cleanup_(threads_freep) struct threads *t = NULL;
+	static const uint32_t limits[] = {2, 1, 3, 0, 9, 2};
+
+	CU_ASSERT_EQUAL_FATAL(threads_new(&t, 4), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		uint32_t n = limits[i] > 0 && limits[i] < 4 ? limits[i] : 4;
+		atomic_uint highest = 0;
+
+		threads_limit(t, limits[i]);
+		CU_ASSERT_EQUAL(threads_count(t), n);
+		threads_run(t, highest_task, &highest, 60);
+		CU_ASSERT_TRUE(atomic_load(&highest) < n);
+	}
+	threads_limit(NULL, 2);
+}
+
 static void affinity_task(void *userdata, uint32_t task, uint32_t thread)
 {
 	cpu_set_t set;
@@ -209,4 +237,5 @@ static void test_affinity_is_respected(void)
 
 TEST_MAIN("threads", TEST(each_task_runs_once), TEST(null_pool_runs_here),
 	TEST(one_thread_makes_none), TEST(silly_counts_are_refused), TEST(threads_work_together),
-	TEST(idle_threads_sleep), TEST(signals_stay_with_the_maker), TEST(affinity_is_respected))
+	TEST(idle_threads_sleep), TEST(signals_stay_with_the_maker), TEST(affinity_is_respected),
+	TEST(a_limit_is_kept))
