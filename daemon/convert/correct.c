@@ -10,12 +10,9 @@
 #include "convert/correct.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "base/fd.h"
 #include "convert/bench.h"
 #include "engine/lower.h"
 
@@ -285,25 +282,6 @@ static int correct_width(struct export *e, const struct calibration *c, struct b
 	return r;
 }
 
-/* The engine runs files: the uncorrected network goes through one. */
-static int scratch_network(struct network **ret, struct export *e, const char *path,
-	struct error *reterr)
-{
-	_cleanup_free_ char *scratch = NULL;
-	_cleanup_close_ int fd = -1;
-	int r;
-
-	if (asprintf(&scratch, "%s.uncorrected", path) < 0)
-		return -ENOMEM;
-	r = export_write(e, scratch, &(struct export_words){.name = "uncorrected", .method = ""}, reterr);
-	if (r < 0)
-		return r;
-	fd = open(scratch, O_RDONLY | O_CLOEXEC);
-	r = fd < 0 ? -errno : network_open(ret, fd, reterr);
-	(void) unlink(scratch);
-	return r;
-}
-
 static uint32_t rows_max(const struct export *e)
 {
 	uint32_t n = 1;
@@ -319,7 +297,7 @@ int correct_widths(struct export *e, const struct calibration *c, struct samples
 {
 	_cleanup_(network_unrefp) struct network *network = NULL;
 	_cleanup_(bench_done) struct bench b = {};
-	int r = scratch_network(&network, e, path, reterr);
+	int r = export_network(&network, e, path, reterr);
 
 	if (r >= 0)
 		r = bench_init(&b, samples, c->samples, rows_max(e), threads, reterr);

@@ -86,6 +86,7 @@ struct export_matrix {
  * @edge_planes: planes of the first and last matrix, never shed; 0: like the others
  * @activation_bits: 1..8
  * @clip: how ranges are chosen
+ * @planes_of: [n_matrices], planes of each matrix that sheds, in place of @planes; or NULL
  */
 struct export_options {
 	const struct quantizer *quantizer;
@@ -93,6 +94,7 @@ struct export_options {
 	bool per_tensor;
 	uint64_t seed;
 	enum calibrate_clip clip;
+	const uint32_t *planes_of;
 };
 
 struct export {
@@ -155,6 +157,9 @@ struct export_words {
 /** export_write() - write the model file at @path. Return: as model_write() */
 int export_write(struct export *e, const char *path, const struct export_words *words,
 	struct error *reterr);
+
+/** export_network() - @e as a network that can be run; through a file beside @path that is gone after it */
+int export_network(struct network **ret, struct export *e, const char *path, struct error *reterr);
 
 /* For graph.c and graph_ops.c. */
 

@@ -15,6 +15,8 @@
 #include "convert/evaluate.h"
 #include "convert/file.h"
 #include "convert/labels.h"
+#include "convert/sensitivity.h"
+#include "engine/lower.h"
 
 int import_net(struct net **ret, const char *path, struct error *reterr)
 {
@@ -121,23 +123,62 @@ static int write_model(struct work *w, const struct import *i, struct error *ret
 	return export_write(w->export, i->output, &words, reterr);
 }
 
-static int build(struct work *w, const struct import *i, struct error *reterr)
+static int build_with(struct work *w, const struct import *i, const struct export_options *options,
+	struct error *reterr)
 {
 	struct shape pixels = w->data && w->pixels ? w->samples.shape : (struct shape){};
-	int r = export_graph(&w->export, w->net, &i->options, w->pixels ? &i->preprocess : NULL, pixels,
+	int r = export_graph(&w->export, w->net, options, w->pixels ? &i->preprocess : NULL, pixels,
 		reterr);
 
-	if (r >= 0)
+	if (r >= 0 && !w->calibration)
 		r = calibrate(w, i, reterr);
 	if (r >= 0)
 		r = export_scales(w->export, w->calibration, reterr);
 	if (r >= 0)
 		r = export_weights(w->export, i->calibrate ? &w->samples : NULL, i->samples, i->threads,
 			i->progress, reterr);
-	if (r < 0 || !i->correct || !i->calibrate)
+	if (r >= 0 && i->correct && i->calibrate)
+		r = correct_widths(w->export, w->calibration, &w->samples, i->output, i->threads,
+			i->progress, reterr);
+	if (r < 0 || i->sensitivity == 0 || !i->calibrate)
 		return r;
-	return correct_widths(w->export, w->calibration, &w->samples, i->output, i->threads,
-		i->progress, reterr);
+	return sensitivity_measure(w->export, &w->samples, i->sensitivity, i->output, i->threads, i->progress,
+		reterr);
+}
+
+/* What a file with the same planes everywhere would lose, matrix by matrix, says who gets how many. */
+static int allocate(struct work *w, const struct import *i, uint32_t **ret, struct error *reterr)
+{
+	_cleanup_(network_unrefp) struct network *n = NULL;
+	_cleanup_free_ uint32_t *planes = NULL;
+	int r = export_network(&n, w->export, i->output, reterr);
+
+	if (r < 0)
+		return r;
+	planes = malloc((n->n_matrices + 1) * sizeof *planes);
+	if (!planes)
+		return -ENOMEM;
+	r = lower_spend(planes, n, i->average_bits, 1, n->planes_max);
+	if (r == -ERANGE)
+		return error_set(reterr, r, "an average of %g bits: one plane is the least", i->average_bits);
+	*ret = take_ptr(planes);
+	return r;
+}
+
+static int build(struct work *w, const struct import *i, struct error *reterr)
+{
+	struct export_options options = i->options;
+	_cleanup_free_ uint32_t *planes = NULL;
+	int r = build_with(w, i, &options, reterr);
+
+	if (r < 0 || i->average_bits <= 0)
+		return r;
+	r = allocate(w, i, &planes, reterr);
+	if (r < 0)
+		return r;
+	options.planes_of = planes;
+	w->export = export_free(w->export);
+	return build_with(w, i, &options, reterr);
 }
 
 /* The accuracy card: the file is measured as it will be run, then written again with the results. */

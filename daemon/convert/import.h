@@ -12,13 +12,17 @@
  * @equalise: give the channels between two matrices one range
  * @correct: match the fp32 network's statistics at each width (needs @calibrate)
  * @evaluate, @evaluate_labels: data set for the accuracy card, or NULL
+ * @sensitivity: how many samples tell what each matrix costs at fewer planes; 0: the file does not say
+ * @average_bits: above 0: planes of each matrix by those sensitivities, up to options.planes (needs
+ *	@calibrate and @sensitivity)
  * @labels: names of the classes, one a line, or NULL
  */
 struct import {
 	const char *onnx, *output, *calibrate, *evaluate, *evaluate_labels, *labels;
 	struct preprocess preprocess;
 	bool has_preprocess, equalise, correct;
-	uint32_t samples;
+	uint32_t samples, sensitivity;
+	double average_bits;
 	struct export_options options;
 	struct threads *threads;
 	const struct progress *progress;

@@ -32,7 +32,7 @@ static int pack_planes(struct export_matrix *m)
 static struct quantize_options matrix_options(const struct export *e, const struct export_matrix *m)
 {
 	const struct export_options *x = &e->options;
-	uint32_t planes = m->fixed ? x->edge_planes : x->planes;
+	uint32_t planes = m->fixed ? x->edge_planes : x->planes_of ? x->planes_of[m - e->matrices] : x->planes;
 
 	return (struct quantize_options){
 		.planes = MIN_OF(MAX_OF(planes, x->quantizer->planes_min), x->quantizer->planes_max),

@@ -16,50 +16,59 @@ static uint64_t matrix_weights(const struct matrix *m)
 	return (uint64_t) m->rows * m->columns;
 }
 
-/* What one more plane is worth to a matrix. */
-struct gain_of_plane {
-	double per_weight;
-	uint32_t matrix;
+/* Planes that one matrix could take on, and what each bit of them is worth. */
+struct purchase {
+	double per_bit, bits;
+	uint32_t matrix, planes;
 };
 
-static int compare_gains(const void *a, const void *b)
-{
-	const struct gain_of_plane *x = a, *y = b;
-
-	if (x->per_weight != y->per_weight)
-		return x->per_weight < y->per_weight ? 1 : -1;
-	return (x->matrix > y->matrix) - (x->matrix < y->matrix);
-}
-
 /* Without sensitivities each matrix counts the same: small ones, which cost least, come first. */
-static double gain_per_weight(const struct matrix *m, uint32_t planes)
+static double gain_of(const struct matrix *m, uint32_t from, uint32_t to)
 {
-	double gain = m->sensitivity ? (double) m->sensitivity[planes - 1] - (double) m->sensitivity[planes]
-				     : 1;
-
-	return gain / (double) matrix_weights(m);
+	if (m->sensitivity)
+		return (double) m->sensitivity[from - 1] - (double) m->sensitivity[to - 1];
+	return ldexp(1, -2 * (int) from) - ldexp(1, -2 * (int) to);
 }
 
-/* Gives a plane more to the matrices that gain most, as far as @budget, in bits, reaches. */
-static int spend(uint32_t *planes, const struct network *n, uint32_t base, double budget)
+/* The best of what @budget, in bits, can still buy. Return: whether there is anything */
+static bool best_purchase(struct purchase *ret, const uint32_t *planes, const struct network *n,
+	uint32_t highest, double budget)
 {
-	_cleanup_free_ struct gain_of_plane *gains = malloc(n->n_matrices * sizeof *gains + 1);
-	uint32_t count = 0;
+	*ret = (struct purchase) {.per_bit = -INFINITY};
+	for (uint32_t i = 0; i < n->n_matrices; i++) {
+		const struct matrix *m = &n->matrices[i];
+		double weights = (double) matrix_weights(m);
 
-	if (!gains)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < n->n_matrices; i++)
-		if (!n->matrices[i].fixed && n->matrices[i].planes > base)
-			gains[count++] = (struct gain_of_plane) {gain_per_weight(&n->matrices[i], base), i};
-	if (count > 0)
-		qsort(gains, count, sizeof *gains, compare_gains);
-	for (uint32_t i = 0; i < count; i++) {
-		double weights = (double) matrix_weights(&n->matrices[gains[i].matrix]);
+		for (uint32_t p = planes[i] + 1; !m->fixed && p <= MIN_OF(m->planes, highest); p++) {
+			double bits = (p - planes[i]) * weights;
+			double per_bit = gain_of(m, planes[i], p) / bits;
 
-		if (weights > budget)
-			continue;
-		budget -= weights;
-		planes[gains[i].matrix]++;
+			if (bits <= budget && per_bit > ret->per_bit)
+				*ret = (struct purchase) {per_bit, bits, i, p};
+		}
+	}
+	return ret->per_bit > -INFINITY;
+}
+
+int lower_spend(uint32_t *ret_planes, const struct network *network, double bits, uint32_t lowest,
+	uint32_t highest)
+{
+	struct purchase buy;
+	double budget = 0;
+
+	/* Written so that NaN is refused. */
+	if (!(bits >= lowest))
+		return -ERANGE;
+	for (uint32_t i = 0; i < network->n_matrices; i++) {
+		const struct matrix *m = &network->matrices[i];
+
+		ret_planes[i] = m->fixed ? m->planes : MIN_OF(lowest, m->planes);
+		if (!m->fixed)
+			budget += (bits - ret_planes[i]) * (double) matrix_weights(m);
+	}
+	while (best_purchase(&buy, ret_planes, network, highest, budget)) {
+		budget -= buy.bits;
+		ret_planes[buy.matrix] = buy.planes;
 	}
 	return 0;
 }
@@ -67,20 +76,11 @@ static int spend(uint32_t *planes, const struct network *n, uint32_t base, doubl
 int lower_allocate(uint32_t *ret_planes, const struct network *network, double bits)
 {
 	uint32_t base;
-	double total = 0;
 
-	/* Written so that NaN is refused. */
 	if (!(bits >= 1 && bits <= network->planes_max))
 		return -ERANGE;
 	base = (uint32_t) bits;
-	for (uint32_t i = 0; i < network->n_matrices; i++) {
-		const struct matrix *m = &network->matrices[i];
-
-		ret_planes[i] = m->fixed ? m->planes : MIN_OF(base, m->planes);
-		if (!m->fixed)
-			total += (double) matrix_weights(m);
-	}
-	return bits > base ? spend(ret_planes, network, base, (bits - base) * total) : 0;
+	return lower_spend(ret_planes, network, bits, base, bits > base ? base + 1 : base);
 }
 
 static double average_bits(const struct network *n, const uint32_t *planes, double asked)
@@ -268,6 +268,23 @@ static int lower_layers(const struct build *b, struct error *reterr)
 	return 0;
 }
 
+static int build_model(struct build *b, double bits, struct model **ret, struct error *reterr)
+{
+	int r = acquire_kept(b, reterr);
+
+	if (r >= 0)
+		r = acquire_dropped(b, reterr);
+	if (r >= 0)
+		r = allocate_numbers(b);
+	if (r >= 0)
+		r = lower_layers(b, reterr);
+	if (r < 0)
+		return r;
+	b->model->bits = average_bits(b->network, b->planes, bits);
+	*ret = take_ptr(b->model);
+	return 0;
+}
+
 int model_build(struct model **ret, struct network *network, double bits, struct error *reterr)
 {
 	_cleanup_(build_done) struct build b = {0};
@@ -279,17 +296,25 @@ int model_build(struct model **ret, struct network *network, double bits, struct
 	r = lower_allocate(b.planes, network, bits);
 	if (r == -ERANGE)
 		return error_set(reterr, r, "%g bits, the model has 1 to %u", bits, network->planes_max);
-	if (r >= 0)
-		r = acquire_kept(&b, reterr);
-	if (r >= 0)
-		r = acquire_dropped(&b, reterr);
-	if (r >= 0)
-		r = allocate_numbers(&b);
-	if (r >= 0)
-		r = lower_layers(&b, reterr);
+	return r < 0 ? r : build_model(&b, bits, ret, reterr);
+}
+
+int model_build_mixed(struct model **ret, struct network *network, const uint32_t *planes,
+	struct error *reterr)
+{
+	_cleanup_(build_done) struct build b = {0};
+	int r;
+
+	r = build_init(&b, network);
 	if (r < 0)
 		return r;
-	b.model->bits = average_bits(network, b.planes, bits);
-	*ret = take_ptr(b.model);
-	return 0;
+	for (uint32_t i = 0; i < network->n_matrices; i++) {
+		const struct matrix *m = &network->matrices[i];
+
+		b.planes[i] = m->fixed ? m->planes : planes[i];
+		if (b.planes[i] < 1 || b.planes[i] > m->planes)
+			return error_set(reterr, -ERANGE, "matrix %u: %u planes, it has 1 to %u", i,
+				planes[i], m->planes);
+	}
+	return build_model(&b, network->planes_max, ret, reterr);
 }

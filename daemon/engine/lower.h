@@ -19,10 +19,34 @@
 int model_build(struct model **ret, struct network *network, double bits, struct error *reterr);
 
 /**
- * lower_allocate() - planes of each matrix at an average width; pure
+ * model_build_mixed() - the model in which matrix i has @planes[i] planes
+ * @planes: [n_matrices], 1 to what the matrix has; fixed matrices keep all of theirs whatever it says
+ *
+ * Return: 0; -ERANGE; else as plane_acquire().
+ */
+int model_build_mixed(struct model **ret, struct network *network, const uint32_t *planes,
+	struct error *reterr);
+
+/**
+ * lower_allocate() - planes of each matrix at a width; pure
  * @ret_planes: [n_matrices]
+ *
+ * At a whole width all have as many. Between two, all have the lower one at least, and what is left goes to
+ * the planes that are worth most (lower_spend()).
  */
 int lower_allocate(uint32_t *ret_planes, const struct network *network, double bits);
+
+/**
+ * lower_spend() - planes of each matrix at an average of @bits, from @lowest to @highest each; pure
+ * @ret_planes: [n_matrices]
+ *
+ * Steps are taken by their gain in sensitivity per bit, the best first: what a Lagrange multiplier on the
+ * bits would choose, as far as the budget is met. A step may be of several planes, so that a plane that
+ * gains nothing by itself is no barrier. Without sensitivities small matrices come first.
+ * Return: 0; -ERANGE when @bits is below @lowest; -ENOMEM.
+ */
+int lower_spend(uint32_t *ret_planes, const struct network *network, double bits, uint32_t lowest,
+	uint32_t highest);
 
 /**
  * lower_refit() - least-squares scales of the first @kept planes of one group (methods D4.1)

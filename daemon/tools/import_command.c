@@ -21,12 +21,16 @@ const struct command command_import = {
 		"  --planes N              bit planes of each weight, 1 to 8 (8)\n"
 		"  --edge-planes N         planes of a small first and last layer, never shed; 0: like the\n"
 		"                          others (8)\n"
+		"  --average-bits X        planes of each layer by what it costs the network, X on average, at most\n"
+		"                          --planes each; with --calibrate\n"
 		"  --group-columns N       weights that share scales, a multiple of 64 (128)\n"
 		"  --per-tensor            one scale or codebook per layer, where the method has that choice\n"
 		"  --activation-bits N     1 to 8 (8)\n"
 		"  --calibrate DATA        pictures or features for activation ranges and corrections; without\n"
 		"                          them ranges come from batch normalisation\n"
 		"  --samples N             how many of them (512)\n"
+		"  --sensitivity N         how many of them tell what each layer costs at fewer planes, by which\n"
+		"                          widths like 2.5 choose; 0: none (32)\n"
 		"  --clip mse|min-max      how activation ranges are chosen (min-max at 8 bits, else mse)\n"
 		"  --equalise              give the channels between two matrices one range\n"
 		"  --no-correction         do not match the fp32 network's statistics at each width\n"
@@ -50,11 +54,13 @@ enum {
 	OPTION_METHOD = 256,
 	OPTION_PLANES,
 	OPTION_EDGE_PLANES,
+	OPTION_AVERAGE_BITS,
 	OPTION_GROUP_COLUMNS,
 	OPTION_PER_TENSOR,
 	OPTION_ACTIVATION_BITS,
 	OPTION_CALIBRATE,
 	OPTION_SAMPLES,
+	OPTION_SENSITIVITY,
 	OPTION_CLIP,
 	OPTION_EQUALISE,
 	OPTION_NO_CORRECTION,
@@ -74,11 +80,13 @@ static const struct option options[] = {
 	{"method", required_argument, NULL, OPTION_METHOD},
 	{"planes", required_argument, NULL, OPTION_PLANES},
 	{"edge-planes", required_argument, NULL, OPTION_EDGE_PLANES},
+	{"average-bits", required_argument, NULL, OPTION_AVERAGE_BITS},
 	{"group-columns", required_argument, NULL, OPTION_GROUP_COLUMNS},
 	{"per-tensor", no_argument, NULL, OPTION_PER_TENSOR},
 	{"activation-bits", required_argument, NULL, OPTION_ACTIVATION_BITS},
 	{"calibrate", required_argument, NULL, OPTION_CALIBRATE},
 	{"samples", required_argument, NULL, OPTION_SAMPLES},
+	{"sensitivity", required_argument, NULL, OPTION_SENSITIVITY},
 	{"clip", required_argument, NULL, OPTION_CLIP},
 	{"equalise", no_argument, NULL, OPTION_EQUALISE},
 	{"no-correction", no_argument, NULL, OPTION_NO_CORRECTION},
@@ -112,6 +120,14 @@ static bool parse_channels(const char *text, float ret[4])
 	for (uint32_t i = n; n == 1 && i < 4; i++)
 		ret[i] = ret[0];
 	return n > 0;
+}
+
+static bool parse_average(const char *text, double *ret)
+{
+	float bits;
+
+	*ret = tool_floats(text, &bits, 1) == 1 ? (double) bits : 0;
+	return *ret >= 1 && *ret <= BITS_PLANES_MAX;
 }
 
 static bool parse_choice(const char *text, const char *no, const char *yes, bool *ret)
@@ -151,6 +167,8 @@ static bool parse_number_option(struct import *i, int option, const char *text, 
 		return tool_number(text, 64, 1 << 20, &o->group_columns) && o->group_columns % 64 == 0;
 	case OPTION_ACTIVATION_BITS:
 		return tool_number(text, 1, 8, &o->activation_bits);
+	case OPTION_SENSITIVITY:
+		return tool_number(text, 0, 1 << 20, &i->sensitivity);
 	case OPTION_SAMPLES:
 		return tool_number(text, 1, 1 << 20, &i->samples);
 	case OPTION_THREADS:
@@ -177,6 +195,8 @@ static bool parse_option(struct import *i, int option, const char *text, uint32_
 		return i->options.quantizer;
 	case OPTION_PER_TENSOR:
 		return i->options.per_tensor = true;
+	case OPTION_AVERAGE_BITS:
+		return parse_average(text, &i->average_bits);
 	case OPTION_CALIBRATE:
 		i->calibrate = text;
 		return true;
@@ -221,7 +241,7 @@ static void swap_red_and_blue(float v[4])
 static int import_main(int argc, char **argv)
 {
 	_cleanup_(threads_freep) struct threads *threads = NULL;
-	struct import i = {.correct = true, .samples = 512, .preprocess = {.scale = 1, .std = {1, 1, 1, 1}},
+	struct import i = {.correct = true, .samples = 512, .sensitivity = 32, .preprocess = {.scale = 1, .std = {1, 1, 1, 1}},
 		.options = {.planes = 8, .edge_planes = 8,
 			.group_columns = 128, .activation_bits = 8, .seed = 1}};
 	uint32_t n_threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN);
@@ -244,6 +264,8 @@ static int import_main(int argc, char **argv)
 		i.options.quantizer = i.calibrate ? &quantizer_gptq : quantizer_find("bcq");
 	if (!i.options.quantizer->run && !i.calibrate)
 		return tool_usage(&command_import, "method %s needs --calibrate", i.options.quantizer->name);
+	if (i.average_bits > 0 && (!i.calibrate || i.sensitivity == 0))
+		return tool_usage(&command_import, "--average-bits needs --calibrate and --sensitivity");
 	i.onnx = argv[optind];
 	if (i.preprocess.bgr) {
 		swap_red_and_blue(i.preprocess.mean);

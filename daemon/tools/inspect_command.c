@@ -86,6 +86,21 @@ static void print_card_row(const struct accuracy *a)
 		printf("  %6.1f dB", a->snr);
 }
 
+/* Matrices may have fewer planes than the widest. */
+static double average_planes(const struct network *n, uint32_t planes)
+{
+	double bits = 0, weights = 0;
+
+	for (uint32_t i = 0; i < n->n_matrices; i++) {
+		const struct matrix *m = &n->matrices[i];
+		double count = (double) m->rows * m->columns;
+
+		bits += m->fixed ? 0 : MIN_OF(m->planes, planes) * count;
+		weights += m->fixed ? 0 : count;
+	}
+	return weights > 0 ? bits / weights : planes;
+}
+
 static void print_widths(const struct network *n)
 {
 	if (n->n_accuracies > 0)
@@ -99,6 +114,8 @@ static void print_widths(const struct network *n)
 		printf("%5u  %11llu", p, (unsigned long long) plane_bytes(n, p));
 		if (a)
 			print_card_row(a);
+		if (average_planes(n, p) < p)
+			printf("  (%.3g on average)", average_planes(n, p));
 		printf("\n");
 	}
 	for (uint32_t i = 0; i < n->n_accuracies; i++)
@@ -161,7 +178,8 @@ static void json_widths(const struct network *n)
 		const struct accuracy *a = card_row(n, p);
 		double low, high;
 
-		printf("%s{\"bits\":%u,\"plane_bytes\":%llu", p == n->planes_max ? "" : ",", p,
+		printf("%s{\"bits\":%u,\"average_bits\":%.4g,\"plane_bytes\":%llu",
+			p == n->planes_max ? "" : ",", p, average_planes(n, p),
 			(unsigned long long) plane_bytes(n, p));
 		if (a) {
 			card_interval(a->top1, a->images, &low, &high);

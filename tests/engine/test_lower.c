@@ -501,6 +501,65 @@ static void test_average_widths(void)
 	CU_ASSERT_EQUAL(planes[3], 2);
 }
 
+/* No allocation within the budget loses less, of convex losses; a plane that gains nothing is stepped over. */
+static void test_spending_is_optimal(void)
+{
+	_cleanup_(network_unrefp) struct network *n = test_network_open(&(struct test_network_options) {0});
+	float worth[3][4] = {{9, 3, 1, 0}, {90, 90, 10, 0}, {40, 10, 2, 0}};
+	uint32_t planes[5];
+
+	for (int i = 0; i < 3; i++)
+		n->matrices[1 + i].sensitivity = worth[i];
+	for (double bits = 1; bits <= 4; bits += 0.125) {
+		double have = 0, used = 0, weights = 0, best = INFINITY;
+
+		CU_ASSERT_EQUAL_FATAL(lower_spend(planes, n, bits, 1, 4), 0);
+		for (int i = 0; i < 3; i++) {
+			const struct matrix *m = &n->matrices[1 + i];
+
+			have += (double) worth[i][planes[1 + i] - 1];
+			used += planes[1 + i] * (double) m->rows * m->columns;
+			weights += (double) m->rows * m->columns;
+		}
+		CU_ASSERT_TRUE(used <= bits * weights);
+		/* The hull: every allocation that costs no more than what was used, and not less. */
+		for (uint32_t c = 0; c < 64; c++) {
+			double cost = 0, loss = 0;
+
+			for (uint32_t i = 0; i < 3; i++) {
+				uint32_t p = 1 + (c >> 2 * i & 3);
+				const struct matrix *m = &n->matrices[1 + i];
+
+				cost += p * (double) m->rows * m->columns;
+				loss += (double) worth[i][p - 1];
+			}
+			if (cost <= used)
+				best = fmin(best, loss);
+		}
+		CU_ASSERT_TRUE(have <= best * 2 + 1e-6);
+		CU_ASSERT_TRUE(bits != 4 || have == 0);
+	}
+	CU_ASSERT_EQUAL(lower_spend(planes, n, 0.9, 1, 4), -ERANGE);
+}
+
+static void test_mixed_planes(void)
+{
+	_cleanup_(network_unrefp) struct network *n = test_network_open(&(struct test_network_options) {0});
+	_cleanup_(model_unrefp) struct model *m = NULL;
+	uint32_t planes[5] = {0, 4, 1, 2, 1};
+	struct error e = {0};
+
+	CU_ASSERT_EQUAL_FATAL(model_build_mixed(&m, n, planes, &e), 0);
+	for (uint32_t i = 1; i < 4; i++)
+		CU_ASSERT_EQUAL(m->layers[i].planes, planes[i]);
+	CU_ASSERT_EQUAL(m->layers[0].planes, n->matrices[0].planes);
+	m = model_unref(m);
+	planes[1] = 5;
+	CU_ASSERT_EQUAL(model_build_mixed(&m, n, planes, &e), -ERANGE);
+	planes[1] = 0;
+	CU_ASSERT_EQUAL(model_build_mixed(&m, n, planes, &e), -ERANGE);
+}
+
 static void test_an_average_model_uses_its_bits(void)
 {
 	_cleanup_(network_unrefp) struct network *n = test_network_open(&(struct test_network_options) {0});
@@ -518,5 +577,5 @@ static void test_an_average_model_uses_its_bits(void)
 TEST_MAIN("lower", TEST(error_is_that_of_the_weights), TEST(refit_is_least_squares),
 	TEST(refit_from_stored_is_refit_from_weights), TEST(ternary_keeps_the_fraction_of_nonzeros),
 	TEST(repeated_planes_do_no_harm), TEST(known_errors_of_lowering), TEST(numbers_of_a_model),
-	TEST(shared_levels), TEST(widths_outside_are_refused), TEST(average_widths),
+	TEST(shared_levels), TEST(widths_outside_are_refused), TEST(average_widths), TEST(spending_is_optimal), TEST(mixed_planes),
 	TEST(an_average_model_uses_its_bits))

@@ -35,6 +35,8 @@ expect 2 "'abc' is no value for --method" import x.onnx -o y.gguf --method abc
 expect 2 "'1,x' is no value for --mean" import x.onnx -o y.gguf --mean 1,x
 expect 2 "'0' is no value for --std" import x.onnx -o y.gguf --std 0
 expect 2 "give one ONNX file" import x.onnx
+expect 2 "'0.5' is no value for --average-bits" import x.onnx -o y.gguf --average-bits 0.5
+expect 2 "--average-bits needs --calibrate" import x.onnx -o y.gguf --average-bits 2
 expect 1 "No such file" import "$folder/none.onnx" -o "$folder/y.gguf"
 expect 1 "No such file" inspect "$folder/none.gguf"
 echo "this is no model" >"$folder/text"
@@ -63,6 +65,9 @@ expect 0 '{"network":"ic_resnet8","data":"cifar10_test_5000.bin","widths":[{"bit
 expect 0 "95 % interval" evaluate "$folder/net.gguf" --data "$test" --bits 4,2.5 --limit 100 --store
 expect 0 "accuracy on cifar10_test_5000.bin, by its labels" inspect "$folder/net.gguf"
 expect 0 '"top1_low":' inspect "$folder/net.gguf" --json
+expect 0 "" import "$net" -o "$folder/average.gguf" --planes 4 --calibrate "$train" --samples 32 --average-bits 1.5
+"$model" inspect "$folder/average.gguf" --json | python3 -c 'import json,sys; d=json.load(sys.stdin)
+assert 1.3 < d["widths"][0]["average_bits"] <= 1.5, d' || failures=$((failures + 1))
 expect 1 "widths 1 to 4" evaluate "$folder/net.gguf" --data "$test" --bits 5
 expect 1 "the network takes" evaluate "$folder/net.gguf" --data "$BITSHED_TEST_DATA/kws_500.npy"
 expect 0 '"agreement":' compare "$net" "$folder/net.gguf" --data "$test" --bits 4 --limit 50 --json
