@@ -116,6 +116,7 @@ static struct call *call_free(struct call *c)
 	if (!c)
 		return NULL;
 	list_remove(&c->link);
+	(void) serving_cancel(c->entry, &c->request);
 	c->manager->calls_bytes -= c->input_bytes;
 	(void) plan_unref(c->request.plan);
 	(void) entry_unref(c->entry);
@@ -155,7 +156,7 @@ static int answer_call(struct call *c)
 
 	if (q->result < 0) {
 		stats_fail(&c->entry->stats);
-		return bus_reply_error(c->message, q->result, NULL);
+		return bus_reply_error(c->message, q->result, q->plan ? NULL : &c->entry->reason);
 	}
 	stats_add(&c->entry->stats, q->started_nsec - q->submitted_nsec,
 		q->finished_nsec - q->started_nsec);
@@ -172,11 +173,11 @@ static void on_call_done(struct request *request, void *userdata)
 	(void) answer_call(c);
 }
 
-static int check_input(const struct manager *m, const struct plan *plan, enum input_type type,
+static int check_input(const struct manager *m, const struct tensor_sizes *sizes, enum input_type type,
 	size_t size, struct error *reterr)
 {
 	size_t expected =
-		type == INPUT_PIXELS ? plan->input_pixels_bytes : plan->input_floats_bytes;
+		type == INPUT_PIXELS ? sizes->pixels_bytes : sizes->floats_bytes;
 
 	if (size > m->config->bus_input_bytes_max)
 		return error_set(reterr, -EDQUOT,
@@ -191,10 +192,10 @@ static int check_input(const struct manager *m, const struct plan *plan, enum in
 	return 0;
 }
 
-static int parse_type(const struct plan *plan, const char *name, struct error *reterr)
+static int parse_type(const struct tensor_sizes *sizes, const char *name, struct error *reterr)
 {
 	if (!name)
-		return plan->input_pixels_bytes ? INPUT_PIXELS : INPUT_FLOATS;
+		return sizes->pixels_bytes ? INPUT_PIXELS : INPUT_FLOATS;
 	if (strcmp(name, "pixels") == 0)
 		return INPUT_PIXELS;
 	if (strcmp(name, "floats") == 0)
@@ -204,18 +205,18 @@ static int parse_type(const struct plan *plan, const char *name, struct error *r
 }
 
 static int check_options(
-	const struct plan *plan, const struct infer_options *o, struct error *reterr)
+	const struct entry *e, const struct infer_options *o, struct error *reterr)
 {
 	if (!isfinite(o->min_bits) || o->min_bits < 0)
 		return error_set(
 			reterr, -EINVAL, "min-bits must be 0 or a width, not %g", o->min_bits);
 	if (o->priority < -100 || o->priority > 100)
 		return error_set(reterr, -EINVAL, "priority is -100 to 100, not %d", o->priority);
-	if (plan_below(plan, o->min_bits))
+	if (e->plan && plan_below(e->plan, o->min_bits))
 		return error_set(reterr, -ERANGE,
-			"the model runs at %g bits, at least %g are asked for", plan->model->bits,
+			"the model runs at %g bits, at least %g are asked for", e->plan->model->bits,
 			o->min_bits);
-	return parse_type(plan, o->input_type, reterr);
+	return parse_type(&e->sizes, o->input_type, reterr);
 }
 
 /* Waiting calls keep their messages: many large ones must not take the machine's memory. */
@@ -229,7 +230,7 @@ static int new_call(struct entry *e, sd_bus_message *m, const struct infer_optio
 
 	if (manager->calls_bytes + size > manager->config->bus_input_bytes_max * CALLS_INPUTS_MAX)
 		return -EBUSY;
-	c = calloc(1, sizeof *c + e->plan->output_bytes);
+	c = calloc(1, sizeof *c + e->sizes.output_bytes);
 	if (!c)
 		return -ENOMEM;
 	c->input_bytes = size;
@@ -239,9 +240,9 @@ static int new_call(struct entry *e, sd_bus_message *m, const struct infer_optio
 	c->message = sd_bus_message_ref(m);
 	c->entry = entry_ref(e);
 	(void) snprintf(c->rule, sizeof c->rule, "%s", e->active.rule_name);
-	c->request.plan = plan_ref(e->plan);
 	c->request.input = input;
 	c->request.output = c->output;
+	c->request.min_bits = o->min_bits;
 	c->request.priority = o->priority;
 	c->request.deadline_nsec = manager_deadline(manager, o->deadline_ms);
 	c->request.done = on_call_done;
@@ -266,17 +267,19 @@ static int infer(struct manager *manager, sd_bus_message *m, struct entry *e, co
 	r = bus_read_options(m, table, ARRAY_SIZE(table), &o, reterr);
 	if (r < 0)
 		return r;
-	type = check_options(e->plan, &o, reterr);
+	type = check_options(e, &o, reterr);
 	if (type < 0)
 		return type;
-	r = check_input(manager, e->plan, type, size, reterr);
+	r = check_input(manager, &e->sizes, type, size, reterr);
+	if (r >= 0)
+		r = serving_admit(e, reterr);
 	if (r < 0)
 		return r;
 	r = new_call(e, m, &o, input, size, &c);
 	if (r < 0)
 		return error_set(reterr, r, r == -EBUSY ? "too many inputs wait" : "out of memory");
 	c->request.input_type = type;
-	r = manager_submit(manager, &c->request, e->stats.run_nsec);
+	r = serving_submit(e, &c->request);
 	if (r > 0)
 		return answer_call(c);
 	if (r < 0)
@@ -312,7 +315,7 @@ static int method_infer(sd_bus_message *m, void *userdata, sd_bus_error *ret)
 }
 
 static int append_layout(
-	sd_bus_message *reply, const struct region *region, const struct plan *plan)
+	sd_bus_message *reply, const struct region *region, const struct tensor_sizes *sizes)
 {
 	int r;
 
@@ -326,11 +329,11 @@ static int append_layout(
 	if (r >= 0)
 		r = bus_append_u64(reply, "output-offset", region->output);
 	if (r >= 0)
-		r = bus_append_u64(reply, "pixels-bytes", plan->input_pixels_bytes);
+		r = bus_append_u64(reply, "pixels-bytes", sizes->pixels_bytes);
 	if (r >= 0)
-		r = bus_append_u64(reply, "floats-bytes", plan->input_floats_bytes);
+		r = bus_append_u64(reply, "floats-bytes", sizes->floats_bytes);
 	if (r >= 0)
-		r = bus_append_u64(reply, "output-bytes", plan->output_bytes);
+		r = bus_append_u64(reply, "output-bytes", sizes->output_bytes);
 	if (r >= 0)
 		r = bus_append_u64(reply, "memory-bytes", region->bytes);
 	return r < 0 ? r : sd_bus_message_close_container(reply);
@@ -345,7 +348,7 @@ static int reply_session(sd_bus_message *m, struct session *s)
 	if (r >= 0)
 		r = sd_bus_message_append(reply, "ohh", s->path, s->region.fd, s->client_fd);
 	if (r >= 0)
-		r = append_layout(reply, &s->region, s->entry->plan);
+		r = append_layout(reply, &s->region, &s->entry->sizes);
 	if (r >= 0)
 		r = sd_bus_send(s->manager->bus, reply, NULL);
 	/*

@@ -43,7 +43,7 @@ GETTER(bits_max)
 {
 	const struct entry *e = userdata;
 
-	return sd_bus_message_append(reply, "d", e->plan ? (double) e->network->planes_max : 0.0);
+	return sd_bus_message_append(reply, "d", e->network ? (double) e->network->planes_max : 0.0);
 }
 
 GETTER(resident_bytes)
@@ -55,7 +55,7 @@ GETTER(rule)
 {
 	const struct entry *e = userdata;
 
-	return sd_bus_message_append(reply, "s", e->plan ? e->active.rule_name : "");
+	return sd_bus_message_append(reply, "s", e->network ? e->active.rule_name : "");
 }
 
 GETTER(rule_text)
@@ -226,9 +226,14 @@ void bus_model_failed(struct entry *e)
 
 void bus_model_loaded(struct entry *e)
 {
-	changed(e, (const char *const[]){"State", "Progress", "Bits", "BitsByHand", "BitsMax",
+	changed(e, (const char *const[]){"State", "StateReason", "Progress", "Bits", "BitsByHand", "BitsMax",
 			   "ResidentBytes", "Rule", "RuleText", "InputShape", "InputType",
 			   "OutputShape", "Labels", "Accuracy", "Method", "SourceHash", NULL});
+}
+
+void bus_model_parked(struct entry *e)
+{
+	changed(e, (const char *const[]){"State", "StateReason", "Bits", "ResidentBytes", NULL});
 }
 
 void bus_model_switched(struct entry *e)

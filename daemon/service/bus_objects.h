@@ -36,6 +36,7 @@ void bus_model_removed(struct entry *e);
 void bus_model_progress(struct entry *e);
 void bus_model_loaded(struct entry *e);
 void bus_model_failed(struct entry *e);
+void bus_model_parked(struct entry *e);
 void bus_model_switched(struct entry *e);
 
 /** bus_session_add() - make the object s->path and announce it. Return: 0 or errno */

@@ -30,6 +30,7 @@ struct waiter {
 static const char *const state_names[_ENTRY_STATE_MAX] = {
 	[ENTRY_LOADING] = "loading",
 	[ENTRY_READY] = "ready",
+	[ENTRY_PARKED] = "parked",
 	[ENTRY_FAILED] = "failed",
 	[ENTRY_UNLOADED] = "unloaded",
 };
@@ -64,6 +65,7 @@ struct entry *entry_unref(struct entry *e)
 	if (!e || --e->refs > 0)
 		return NULL;
 	(void) sd_bus_slot_unref(e->object);
+	serving_done(&e->serving);
 	(void) plan_unref(e->plan);
 	(void) network_unref(e->network);
 	close_fdp(&e->fd);
@@ -210,6 +212,9 @@ static void swap_plan(struct entry *e)
 
 	(void) plan_unref(e->plan);
 	e->plan = take_ptr(e->job.plan);
+	e->sizes = (struct tensor_sizes){e->plan->input_pixels_bytes, e->plan->input_floats_bytes,
+		e->plan->output_bytes};
+	e->reason = (struct error){};
 	e->active = e->building;
 	e->bits_by_hand_active = e->active.rule == RULE_HAND ? e->active.bits : 0;
 	e->state = ENTRY_READY;
@@ -221,6 +226,18 @@ static void swap_plan(struct entry *e)
 		bus_model_switched(e);
 	(void) plane_offers_drop(e->network);
 	fdstore_keep(e);
+	serving_follow(e);
+	serving_ready(e);
+}
+
+/* The graph is there, the planes could not be: who waits for them is told, who asks later tries again. */
+static void stay_parked(struct entry *e, int r)
+{
+	(void) error_set(&e->reason, r, "%s", error_text(&e->job.error, r));
+	log_warning("model %s: stays parked: %s", e->name, e->reason.text);
+	answer_waiters(e, r, &e->job.error);
+	serving_fail(e, r);
+	bus_model_parked(e);
 }
 
 /*
@@ -245,6 +262,8 @@ static void on_built(struct entry *e)
 		e->job.plan = plan_unref(e->job.plan);
 		if (e->plan)
 			keep_plan(e, r);
+		else if (e->state == ENTRY_PARKED)
+			stay_parked(e, r);
 		else
 			fail(e, r, &e->job.error);
 		return;
@@ -270,14 +289,30 @@ static void on_job(struct job *job, void *userdata)
 		on_built(e);
 }
 
+/* What will hold when it comes back is known; it comes back when somebody asks. */
+static void update_parked(struct entry *e, const struct budget *budget)
+{
+	e->active = *budget;
+	e->bits_by_hand_active = e->bits_by_hand;
+	answer_waiters(e, 0, NULL);
+	fdstore_keep(e);
+	if (e->serving.n_waiting > 0 && !manager_is_asleep(e->manager))
+		start_build(e, budget);
+}
+
 void entry_update(struct entry *e)
 {
 	struct budget budget;
 	bool said;
 
-	if (e->state != ENTRY_READY || e->job_running)
+	if ((e->state != ENTRY_READY && e->state != ENTRY_PARKED) || e->job_running)
 		return;
 	resolve(e, &budget);
+	serving_follow(e);
+	if (e->state == ENTRY_PARKED) {
+		update_parked(e, &budget);
+		return;
+	}
 	if (budget.bits != e->active.bits) {
 		start_build(e, &budget);
 		return;
@@ -290,6 +325,8 @@ void entry_update(struct entry *e)
 		bus_model_switched(e);
 	fdstore_keep(e);
 	answer_waiters(e, 0, NULL);
+	if (!manager_is_asleep(e->manager))
+		serving_ready(e);
 }
 
 int entry_set_bits(struct entry *e, double bits, sd_bus_message *call, struct error *reterr)
@@ -394,6 +431,7 @@ static int new_entry(
 	e->bits_by_hand = bits;
 	list_init(&e->link);
 	list_init(&e->waiters);
+	serving_init(&e->serving);
 	memcpy(e->name, name, strlen(name) + 1);
 	e->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (e->fd < 0)
@@ -483,7 +521,7 @@ int catalog_find_ready(
 	if (e->state == ENTRY_FAILED)
 		return error_set(reterr, -EAGAIN, "model %s was not loaded: %.180s", e->name,
 			e->reason.text);
-	if (e->state != ENTRY_READY)
+	if (e->state != ENTRY_READY && e->state != ENTRY_PARKED)
 		return error_set(
 			reterr, -EAGAIN, "model %s is %s", e->name, entry_state_name(e->state));
 	*ret = e;
@@ -496,6 +534,7 @@ void catalog_unload(struct entry *e)
 	struct error why = {};
 
 	sessions_end(m, e);
+	serving_fail(e, -ENOENT);
 	(void) error_set(&why, -ENOENT, "model %s has been unloaded", e->name);
 	answer_waiters(e, -ENOENT, &why);
 	e->state = ENTRY_UNLOADED;

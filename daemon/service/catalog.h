@@ -12,6 +12,8 @@
 #include "service/builder.h"
 #include "service/fdstore.h"
 #include "service/policy.h"
+#include "service/region.h"
+#include "service/serving.h"
 #include "service/stats.h"
 
 struct manager;
@@ -23,12 +25,17 @@ struct manager;
  *	   | broken file           |
  *	   v                       |        a job on the builder's thread holds no request up:
  *	FAILED                     |        READY serves the old plan until the new one is there
+ *	   |                       |
+ *	   |                       +--- idle, or the machine sleeps ---> PARKED: no planes; the next
+ *	   |                       ^                                       |     request brings them back
+ *	   |                       +------------- build -------------------+
  *	   |   Unload()            |
  *	   +---------> UNLOADED <--+        lives on until the last request and job let go
  */
 enum entry_state {
 	ENTRY_LOADING,
 	ENTRY_READY,
+	ENTRY_PARKED,
 	ENTRY_FAILED,
 	ENTRY_UNLOADED,
 	_ENTRY_STATE_MAX,
@@ -39,7 +46,7 @@ enum entry_state {
  * @path: object path; @uid: who loaded it; @charged_bytes: in that user's account
  * @configured: by the operator and not by a call: for all whom the bus lets through
  * @fd: the file, while it is being opened
- * @network, @plan: NULL unless READY (network: or being built)
+ * @network, @plan: NULL unless READY (network: or PARKED, or being built); @sizes: known with the first plan
  * @active: what @plan was built for; @building: what the job is building
  * @policy: what the last decision left for the next
  * @bits_by_hand: 0: automatic; @bits_by_hand_active: as it was when @plan was built, to go back to
@@ -59,6 +66,8 @@ struct entry {
 	int fd;
 	struct network *network;
 	struct plan *plan;
+	struct tensor_sizes sizes;
+	struct serving serving;
 	struct budget active, building;
 	struct policy_state policy;
 	double bits_by_hand, bits_by_hand_active;
@@ -90,7 +99,7 @@ int catalog_return(struct manager *m, int fd, const struct fdstore_entry *taken,
 /** catalog_find() - Return: 0, -ENOENT with words */
 int catalog_find(struct manager *m, const char *name, struct entry **ret, struct error *reterr);
 
-/** catalog_find_ready() - the same; -EAGAIN with words when it cannot serve */
+/** catalog_find_ready() - the same, ready or parked; -EAGAIN with words when it cannot serve */
 int catalog_find_ready(
 	struct manager *m, const char *name, struct entry **ret, struct error *reterr);
 

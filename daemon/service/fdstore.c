@@ -104,8 +104,10 @@ static int describe_plane(const struct entry *e, const struct plane *p, struct f
 
 static const struct plane *plane_of(const struct entry *e, uint32_t i)
 {
-	const struct model *model = e->plan->model;
+	const struct model *model = e->plan ? e->plan->model : NULL;
 
+	if (!model)
+		return NULL; /* parked */
 	if (i == 0)
 		return model->fixed;
 	return i <= model->n_planes ? model->planes[i - 1] : NULL;
@@ -163,7 +165,7 @@ void fdstore_keep(struct entry *e)
 	struct fdstore_state now, *was = &e->fdstore.state;
 	char kind[16];
 
-	if (e->fdstore.head < 0 || !e->plan || !fdstore_available() || describe(e, &now) < 0
+	if (e->fdstore.head < 0 || (!e->plan && e->state != ENTRY_PARKED) || !fdstore_available() || describe(e, &now) < 0
 		|| memcmp(&now, was, sizeof now) == 0)
 		return;
 	if (was->file.ino == 0) {

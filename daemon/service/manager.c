@@ -25,6 +25,7 @@ static int run_on_device(void *userdata, struct request *request)
 {
 	struct manager *m = userdata;
 
+	m->workspace.threads_max = request->threads_max;
 	return device_run(m->device, &m->workspace, request->plan, request->input_type,
 		request->input, request->output);
 }
@@ -115,23 +116,6 @@ static void apply_config(struct manager *m)
 	update_all(m);
 }
 
-/* What the language has and this version does not act on is said, not passed over. */
-static void warn_of_actions(const struct rules *rules)
-{
-	for (uint32_t i = 0; i < rules->n_rules; i++) {
-		const struct rule *rule = &rules->rules[i];
-
-		for (uint32_t a = 0; a < rule->n_actions; a++) {
-			const struct action *action = &rule->actions[a];
-
-			if (action->threads || action->park_after_sec || action->rate > 0 || action->refuse)
-				log_warning("rule %s: threads, rate, park-after and refuse are not acted on "
-					    "by this version, its bits are",
-					rule->name);
-		}
-	}
-}
-
 static int load_rules(struct manager *m, struct error *reterr)
 {
 	_cleanup_(rules_freep) struct rules *rules = NULL;
@@ -143,7 +127,6 @@ static int load_rules(struct manager *m, struct error *reterr)
 		r = rules_take_numbers(rules, m->rules);
 	if (r < 0)
 		return r;
-	warn_of_actions(rules);
 	(void) rules_free(m->rules);
 	m->rules = take_ptr(rules);
 	return 0;

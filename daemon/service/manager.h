@@ -84,6 +84,9 @@ void manager_set_profile(struct manager *m, enum profile profile);
 /** manager_open_bus() - @name: "system", "session" or an address; attached to the loop. Return: 0 or errno */
 int manager_open_bus(struct manager *m, const char *name, sd_bus **ret);
 
+/** manager_is_asleep() - the machine is about to sleep: nothing new begins */
+bool manager_is_asleep(const struct manager *m);
+
 /** manager_policy_update() - look at the inputs and decide about all models. @reason: for the journal */
 void manager_policy_update(struct manager *m, const char *reason);
 

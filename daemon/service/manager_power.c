@@ -175,12 +175,24 @@ static void on_power(struct power *p, const char *reason, void *userdata)
 	manager_policy_update(userdata, reason);
 }
 
-/* The loop's own requests are done before it gets to ask. */
+bool manager_is_asleep(const struct manager *m)
+{
+	return m->power && power_inputs(m->power)->values[POWER_SLEEPING].value > 0;
+}
+
+/*
+ * The loop's own requests are done before it gets to ask. What comes now waits for the morning, so the
+ * planes may go: an image of the memory on disk is smaller, and nobody needs them in between.
+ */
 static bool on_drained(void *userdata)
 {
 	struct manager *m = userdata;
 
-	return queue_is_idle(m->queue);
+	if (!queue_is_idle(m->queue))
+		return false;
+	list_for_each_safe (l, n, &m->entries)
+		serving_park(list_entry(l, struct entry, link), "the machine goes to sleep");
+	return true;
 }
 
 int manager_power_start(struct manager *m, const struct manager_options *options)

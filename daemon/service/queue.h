@@ -14,11 +14,13 @@ struct queue;
 
 /**
  * struct request - one inference; embedded in what it belongs to, so none is allocated
- * @plan: a reference, taken when the request is submitted; a change of bits never touches it
+ * @plan: a reference, taken when the request is submitted; a change of bits never touches it. NULL while the
+ *	request waits for planes, see serving.h: then @waits, and @min_bits is looked at when they are there
  * @input, @output: not to be touched by anybody else until @done is called
  * @priority: higher first; then the earlier deadline; then first come
  * @deadline_nsec: CLOCK_MONOTONIC; 0: none
  * @done: called on the loop thread, exactly once, unless queue_cancel() took the request back
+ * @threads_max: at most so many compute it; 0: all that the device has
  * @result: 0, -ETIMEDOUT when the deadline passed before the end, or what running gave
  * @running: the queue's; under its mutex
  */
@@ -30,8 +32,10 @@ struct request {
 	float *output;
 	int32_t priority;
 	uint64_t deadline_nsec, submitted_nsec, started_nsec, finished_nsec;
+	double min_bits;
+	uint32_t threads_max;
 	int result;
-	bool running;
+	bool running, waits;
 	void (*done)(struct request *request, void *userdata);
 	void *userdata;
 };

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "base/memfd.h"
 
 /* Kernels read whole vectors; and two slots never share a cache line. */
@@ -14,15 +15,15 @@
 #define REGION_ALIGN 4096
 #define REGION_BYTES_MAX (SIZE_MAX / 4)
 
-int region_layout(struct region *ret, const struct plan *plan, uint32_t slots)
+int region_layout(struct region *ret, const struct tensor_sizes *sizes, uint32_t slots)
 {
 	struct region r = {.fd = -1, .slots = slots};
-	size_t input = MAX_OF(plan->input_pixels_bytes, plan->input_floats_bytes);
+	size_t input = MAX_OF(sizes->pixels_bytes, sizes->floats_bytes);
 
-	if (input > REGION_BYTES_MAX || plan->output_bytes > REGION_BYTES_MAX)
+	if (input > REGION_BYTES_MAX || sizes->output_bytes > REGION_BYTES_MAX)
 		return -EOVERFLOW;
 	r.output = bytes_align(input, SLOT_ALIGN);
-	r.stride = r.output + bytes_align(plan->output_bytes, SLOT_ALIGN);
+	r.stride = r.output + bytes_align(sizes->output_bytes, SLOT_ALIGN);
 	if (!bytes_mul(&r.bytes, r.stride, slots) || r.bytes > REGION_BYTES_MAX)
 		return -EOVERFLOW;
 	r.bytes = bytes_align(r.bytes, REGION_ALIGN);

@@ -10,7 +10,11 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "engine/plan.h"
+
+/** struct tensor_sizes - of one inference, the same at any width; @pixels_bytes: 0: takes none */
+struct tensor_sizes {
+	size_t pixels_bytes, floats_bytes, output_bytes;
+};
 
 /** struct region - @stride from slot to slot; @output inside of a slot; the input begins at 0 */
 struct region {
@@ -21,10 +25,10 @@ struct region {
 };
 
 /**
- * region_layout() - sizes for @slots uses of @plan, no memory yet. Return: 0; -EOVERFLOW when too
+ * region_layout() - sizes for @slots inferences, no memory yet. Return: 0; -EOVERFLOW when too
  * large
  */
-int region_layout(struct region *ret, const struct plan *plan, uint32_t slots);
+int region_layout(struct region *ret, const struct tensor_sizes *sizes, uint32_t slots);
 
 /**
  * region_open() - the memory of a layout. Return: 0, -ENOMEM or another errno; region_close()

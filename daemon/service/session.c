@@ -72,7 +72,9 @@ void session_close(struct session *s, const char *why)
 	close_fdp(&s->fd);
 	s->fd = -1;
 	for (uint32_t i = 0; i < s->region.slots; i++)
-		if (s->slots[i].busy && queue_cancel(s->manager->queue, &s->slots[i].request))
+		if (s->slots[i].busy
+			&& (serving_cancel(s->entry, &s->slots[i].request)
+				|| queue_cancel(s->manager->queue, &s->slots[i].request)))
 			slot_release(&s->slots[i]);
 	limits_release(limits, s->uid, LIMIT_SESSIONS, 1);
 	limits_release(limits, s->uid, LIMIT_BYTES, s->charged_bytes);
@@ -121,6 +123,12 @@ static void send_reply(struct session *s, const struct bitshed_reply *reply)
 	session_close(s, "no reply can be sent");
 }
 
+/* A parked model has none. */
+static double plan_bits(const struct plan *plan)
+{
+	return plan ? plan->model->bits : 0;
+}
+
 static void refuse(struct session *s, const struct bitshed_request *record, bool readable, int r)
 {
 	struct bitshed_reply reply = {
@@ -128,7 +136,7 @@ static void refuse(struct session *s, const struct bitshed_request *record, bool
 		.status = bus_status(r),
 		.slot = readable ? record->slot : NO_SLOT,
 		.cookie = readable ? record->cookie : 0,
-		.bits = (float) s->entry->plan->model->bits,
+		.bits = (float) plan_bits(s->entry->plan),
 		.rule = (uint16_t) s->entry->active.rule,
 	};
 
@@ -145,7 +153,7 @@ static void answer(struct slot *slot)
 		.status = bus_status(request->result),
 		.slot = (uint32_t) (slot - s->slots),
 		.cookie = slot->cookie,
-		.bits = (float) request->plan->model->bits,
+		.bits = (float) plan_bits(request->plan),
 		.rule = slot->rule,
 		.queue_nsec = request->started_nsec - request->submitted_nsec,
 		.run_nsec = request->finished_nsec - request->started_nsec,
@@ -173,11 +181,11 @@ static void on_done(struct request *request, void *userdata)
 }
 
 /* What the model has now, against what the record asks for. */
-static int check_plan(const struct plan *plan, const struct bitshed_request *record)
+static int check_record(const struct entry *e, const struct bitshed_request *record)
 {
-	if (plan_below(plan, record->min_bits))
+	if (e->plan && plan_below(e->plan, record->min_bits))
 		return -ERANGE;
-	if (record->input_type == INPUT_PIXELS && plan->input_pixels_bytes == 0)
+	if (record->input_type == INPUT_PIXELS && e->sizes.pixels_bytes == 0)
 		return -EMSGSIZE;
 	return 0;
 }
@@ -189,8 +197,8 @@ static void fill_request(struct slot *slot, const struct bitshed_request *record
 	slot->busy = true;
 	slot->cookie = record->cookie;
 	slot->rule = (uint16_t) s->entry->active.rule;
-	slot->request.plan = plan_ref(s->entry->plan);
 	slot->request.input_type = record->input_type == 1 ? INPUT_FLOATS : INPUT_PIXELS;
+	slot->request.min_bits = (double) record->min_bits;
 	slot->request.priority = record->priority;
 	slot->request.deadline_nsec = manager_deadline(s->manager, record->deadline_ms);
 	(void) session_ref(s);
@@ -201,13 +209,15 @@ static void submit(struct session *s, const struct bitshed_request *record)
 	struct slot *slot = &s->slots[record->slot];
 	int r;
 
-	r = slot->busy ? -EBUSY : check_plan(s->entry->plan, record);
+	r = slot->busy ? -EBUSY : check_record(s->entry, record);
+	if (r >= 0)
+		r = serving_admit(s->entry, NULL);
 	if (r < 0) {
 		refuse(s, record, true, r);
 		return;
 	}
 	fill_request(slot, record);
-	r = manager_submit(s->manager, &slot->request, s->entry->stats.run_nsec);
+	r = serving_submit(s->entry, &slot->request);
 	if (r > 0) {
 		complete(slot);
 	} else if (r < 0) {
@@ -364,7 +374,7 @@ int session_open(struct entry *e, sd_bus_message *call, uint32_t slots, struct s
 	r = new_session(e, call, &s, reterr);
 	if (r < 0)
 		return r;
-	r = region_layout(&s->region, e->plan, slots);
+	r = region_layout(&s->region, &e->sizes, slots);
 	if (r < 0)
 		return error_set(reterr, -EDQUOT, "%u slots of this model are too large", slots);
 	r = charge(s, reterr);

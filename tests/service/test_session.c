@@ -47,27 +47,27 @@ static void test_bad_records(void)
 
 static void test_slots_do_not_overlap(void)
 {
-	struct plan plan = {
-		.input_pixels_bytes = 100, .input_floats_bytes = 401, .output_bytes = 40};
+	struct tensor_sizes sizes = {
+		.pixels_bytes = 100, .floats_bytes = 401, .output_bytes = 40};
 	struct region r;
 
-	CU_ASSERT_EQUAL_FATAL(region_layout(&r, &plan, 3), 0);
+	CU_ASSERT_EQUAL_FATAL(region_layout(&r, &sizes, 3), 0);
 	CU_ASSERT_TRUE(r.output >= 401 && r.output % 64 == 0);
 	CU_ASSERT_TRUE(r.stride >= r.output + 40 && r.stride % 64 == 0);
 	CU_ASSERT_TRUE(r.bytes >= 3 * r.stride && r.bytes % 4096 == 0);
-	plan.input_floats_bytes = SIZE_MAX;
-	CU_ASSERT_EQUAL(region_layout(&r, &plan, 3), -EOVERFLOW);
-	plan.input_floats_bytes = SIZE_MAX / 5;
-	CU_ASSERT_EQUAL(region_layout(&r, &plan, 6), -EOVERFLOW);
+	sizes.floats_bytes = SIZE_MAX;
+	CU_ASSERT_EQUAL(region_layout(&r, &sizes, 3), -EOVERFLOW);
+	sizes.floats_bytes = SIZE_MAX / 5;
+	CU_ASSERT_EQUAL(region_layout(&r, &sizes, 6), -EOVERFLOW);
 }
 
 static void test_memory_is_sealed(void)
 {
-	struct plan plan = {.input_floats_bytes = 64, .output_bytes = 64};
+	struct tensor_sizes sizes = {.floats_bytes = 64, .output_bytes = 64};
 	struct error why = {};
 	struct region r;
 
-	CU_ASSERT_EQUAL_FATAL(region_layout(&r, &plan, 2), 0);
+	CU_ASSERT_EQUAL_FATAL(region_layout(&r, &sizes, 2), 0);
 	CU_ASSERT_EQUAL_FATAL(region_open(&r, &why), 0);
 	CU_ASSERT_EQUAL(ftruncate(r.fd, 0), -1);
 	CU_ASSERT_EQUAL(fcntl(r.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), -1);

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "service/serving.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "service/bus_objects.h"
+#include "service/catalog.h"
+#include "service/manager.h"
+
+/* Nobody notices whether an idle model leaves memory a second later, but processors that wake do. */
+#define PARK_SLACK_USEC 1000000
+
+void serving_init(struct serving *s)
+{
+	list_init(&s->waiting);
+	s->used_nsec = clock_now_nsec();
+}
+
+void serving_done(struct serving *s)
+{
+	s->park = sd_event_source_disable_unref(s->park);
+}
+
+/* A bucket that holds one second's worth, at least one request. */
+static bool take_token(struct serving *s, double rate)
+{
+	uint64_t now = clock_now_nsec();
+	double most = fmax(1, rate);
+
+	s->tokens += (double) (now - s->tokens_nsec) / (double) NSEC_PER_SEC * rate;
+	s->tokens = s->tokens_nsec == 0 ? most : fmin(most, s->tokens);
+	s->tokens_nsec = now;
+	if (s->tokens < 1)
+		return false;
+	s->tokens -= 1;
+	return true;
+}
+
+int serving_admit(struct entry *e, struct error *reterr)
+{
+	const struct budget *b = &e->policy.budget;
+
+	if (b->refuse)
+		return error_set(reterr, -EBUSY, "model %s: %s", e->name, b->text);
+	if (b->rate > 0 && !take_token(&e->serving, b->rate))
+		return error_set(reterr, -EBUSY,
+			"model %s: the policy allows %.3g requests per second now", e->name, b->rate);
+	return 0;
+}
+
+static int let_wait(struct entry *e, struct request *request)
+{
+	struct serving *s = &e->serving;
+
+	if (s->n_waiting >= e->manager->config->queue_length_max)
+		return -EBUSY;
+	request->submitted_nsec = clock_now_nsec();
+	request->waits = true;
+	list_append(&s->waiting, &request->link);
+	s->n_waiting++;
+	entry_update(e);
+	return 0;
+}
+
+int serving_submit(struct entry *e, struct request *request)
+{
+	struct manager *m = e->manager;
+
+	e->serving.used_nsec = clock_now_nsec();
+	request->threads_max = e->policy.budget.threads;
+	if (!e->plan || manager_is_asleep(m))
+		return let_wait(e, request);
+	request->plan = plan_ref(e->plan);
+	return manager_submit(m, request, e->stats.run_nsec);
+}
+
+static void take_out(struct entry *e, struct request *request)
+{
+	list_remove(&request->link);
+	request->waits = false;
+	e->serving.n_waiting--;
+}
+
+bool serving_cancel(struct entry *e, struct request *request)
+{
+	if (!request->waits)
+		return false;
+	take_out(e, request);
+	return true;
+}
+
+static void finish(struct request *request, int r)
+{
+	request->result = r;
+	request->started_nsec = request->finished_nsec = clock_now_nsec();
+	request->done(request, request->userdata);
+}
+
+/* done() may end sessions and with them requests that wait: nothing is remembered between two. */
+static struct request *take_first(struct entry *e)
+{
+	struct request *request;
+
+	if (list_empty(&e->serving.waiting))
+		return NULL;
+	request = list_entry(e->serving.waiting.next, struct request, link);
+	take_out(e, request);
+	return request;
+}
+
+void serving_ready(struct entry *e)
+{
+	struct request *request;
+	int r;
+
+	e->serving.used_nsec = clock_now_nsec();
+	while (e->plan && (request = take_first(e))) {
+		if (plan_below(e->plan, request->min_bits)) {
+			finish(request, -ERANGE);
+			continue;
+		}
+		request->plan = plan_ref(e->plan);
+		r = manager_submit(e->manager, request, e->stats.run_nsec);
+		if (r > 0)
+			request->done(request, request->userdata);
+		else if (r < 0)
+			finish(request, r);
+	}
+}
+
+void serving_fail(struct entry *e, int r)
+{
+	struct request *request;
+
+	while ((request = take_first(e)))
+		finish(request, r);
+}
+
+static void arm(struct entry *e)
+{
+	uint64_t at = e->serving.used_nsec + e->policy.budget.park_after_sec * NSEC_PER_SEC;
+
+	(void) sd_event_source_set_time(e->serving.park, at / NSEC_PER_USEC + 1);
+	(void) sd_event_source_set_enabled(e->serving.park, SD_EVENT_ONESHOT);
+}
+
+/* A plan that somebody else refers to is computed with, or waits to be. */
+static bool is_idle(const struct entry *e)
+{
+	return atomic_load(&e->plan->refs) == 1;
+}
+
+static int on_park(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct entry *e = userdata;
+	uint64_t now = clock_now_nsec();
+
+	if (!e->plan || e->policy.budget.park_after_sec == 0)
+		return 0;
+	if (e->job_running || !is_idle(e))
+		e->serving.used_nsec = now;
+	if (now - e->serving.used_nsec < e->policy.budget.park_after_sec * NSEC_PER_SEC)
+		arm(e);
+	else
+		serving_park(e, "nobody has asked for it");
+	return 0;
+}
+
+void serving_follow(struct entry *e)
+{
+	struct serving *s = &e->serving;
+
+	if (!e->plan || e->policy.budget.park_after_sec == 0) {
+		if (s->park)
+			(void) sd_event_source_set_enabled(s->park, SD_EVENT_OFF);
+		return;
+	}
+	if (!s->park
+		&& sd_event_add_time(e->manager->event, &s->park, CLOCK_MONOTONIC, 0, PARK_SLACK_USEC,
+			   on_park, e)
+			   < 0)
+		return;
+	arm(e);
+}
+
+void serving_park(struct entry *e, const char *why)
+{
+	uint64_t bytes = entry_resident_bytes(e);
+
+	if (!e->plan || e->job_running || e->state != ENTRY_READY)
+		return;
+	e->plan = plan_unref(e->plan);
+	e->state = ENTRY_PARKED;
+	if (e->serving.park)
+		(void) sd_event_source_set_enabled(e->serving.park, SD_EVENT_OFF);
+	log_info("model %s: parked, %" PRIu64 " bytes of planes given back: %s", e->name, bytes, why);
+	bus_model_parked(e);
+	fdstore_keep(e);
+}
