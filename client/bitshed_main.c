@@ -24,6 +24,8 @@ static const struct verb {
 		"show or set power-saver, balanced or performance"},
 	{"why", cmd_why, 1, 1, "NAME", "which rule set the width of a model, and what it saw"},
 	{"monitor", cmd_monitor, 0, 0, "", "print changes as they happen"},
+	{"policy", cmd_policy, 0, 4096, "VERB ...",
+		"check, simulate, record and replay rules; see bitshed policy --help"},
 };
 #define N_VERBS (sizeof verbs / sizeof verbs[0])
 
@@ -182,6 +184,8 @@ int main(int argc, char **argv)
 	const char *bus = NULL;
 	int option, r;
 
+	if (argc > 1 && strcmp(argv[1], "policy") == 0)
+		return policy_exec(argv + 1);
 	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
 		r = take_option(&c, option, &bus);
 		if (r)
@@ -196,6 +200,8 @@ int main(int argc, char **argv)
 		(void) fprintf(stderr, "Usage: bitshed %s %s\n", verb->name, verb->arguments);
 		return EXIT_CODE_USAGE;
 	}
+	if (verb->run == cmd_policy)
+		return cmd_policy(&c);
 	r = bitshed_open(&c.bus, bus, &e);
 	if (r < 0)
 		return complain(&c, r, &e, NULL);

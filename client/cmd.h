@@ -43,6 +43,15 @@ int cmd_bits(struct command *c);
 int cmd_profile(struct command *c);
 int cmd_why(struct command *c);
 int cmd_monitor(struct command *c);
+int cmd_policy(struct command *c);
+
+/**
+ * policy_exec() - become the program that knows rules; a client does not
+ * @argv: from "policy" on
+ *
+ * Return: an exit code, when there is no such program.
+ */
+int policy_exec(char **argv);
 
 /** complain() - why @r, and what to do about it, on standard error. Return: an exit code */
 int complain(struct command *c, int r, const struct bitshed_error *e, const char *model);

@@ -10,7 +10,6 @@
 
 #include "base/log.h"
 #include "service/manager.h"
-#include "service/rehearse.h"
 
 #define MODELS_MAX 64
 
@@ -26,9 +25,6 @@ static const char help[] =
 	"FILE.d/*.yaml\n"
 	"  --policy=FILE                 rules of this file only (default: all of /usr/lib/bitshed/policies and\n"
 	"                                /etc/bitshed/policies)\n"
-	"  --check-policy FILE...        read these rules, say what is wrong with them, and exit\n"
-	"  --simulate=TRACE.csv          print what the rules make of a trace of inputs, for --model, and exit\n"
-	"  --plot=FILE.svg               and draw it\n"
 	"  --check-config                read the configuration, say what is wrong with it, and "
 	"exit\n"
 	"  --model=NAME=FILE             load this model at the start; may be given again\n"
@@ -40,10 +36,7 @@ struct arguments {
 	struct config_model models[MODELS_MAX];
 	char dropin_dir[4096];
 	int log_level;
-	bool check_config, check_policy;
-	const char *trace, *plot;
-	char **files;
-	uint32_t n_files;
+	bool check_config;
 };
 
 static int parse_level(const char *name)
@@ -100,15 +93,6 @@ static int parse_option(struct arguments *a, int option)
 	case 'q':
 		a->options.policy_file = optarg;
 		return 1;
-	case 't':
-		a->trace = optarg;
-		return 1;
-	case 'S':
-		a->plot = optarg;
-		return 1;
-	case 'P':
-		a->check_policy = true;
-		return 1;
 	case 'C':
 		a->check_config = true;
 		return 1;
@@ -136,9 +120,6 @@ static int parse(struct arguments *a, int argc, char **argv)
 		{"sysfs", required_argument, NULL, 's'},
 		{"config", required_argument, NULL, 'c'},
 		{"policy", required_argument, NULL, 'q'},
-		{"simulate", required_argument, NULL, 't'},
-		{"plot", required_argument, NULL, 'S'},
-		{"check-policy", no_argument, NULL, 'P'},
 		{"check-config", no_argument, NULL, 'C'},
 		{"model", required_argument, NULL, 'm'},
 		{"log-level", required_argument, NULL, 'l'},
@@ -153,11 +134,7 @@ static int parse(struct arguments *a, int argc, char **argv)
 		if (r <= 0)
 			return r;
 	}
-	a->files = argv + optind;
-	a->n_files = (uint32_t) (argc - optind);
-	if (a->check_policy && a->n_files == 0)
-		return usage("expected files after", "--check-policy");
-	if (!a->check_policy && optind < argc)
+	if (optind < argc)
 		return usage("unexpected argument", argv[optind]);
 	if (snprintf(a->dropin_dir, sizeof a->dropin_dir, "%s.d", a->options.config_file)
 		>= (int) sizeof a->dropin_dir)
@@ -176,32 +153,6 @@ static int check_config(const struct arguments *a)
 	int r;
 
 	r = config_load(&config, a->options.config_file, a->options.dropin_dir, &why);
-	if (r < 0)
-		fprintf(stderr, "%s\n", error_text(&why, r));
-	return r;
-}
-
-static int check_policy(const struct arguments *a)
-{
-	struct error why = {};
-	int r = rehearse_check((const char *const *) a->files, a->n_files, &why);
-
-	if (r < 0)
-		fprintf(stderr, "%s\n", error_text(&why, r));
-	return r;
-}
-
-static int simulate(const struct arguments *a)
-{
-	struct rehearse_options options = {
-		.trace = a->trace,
-		.plot = a->plot,
-		.policy_file = a->options.policy_file,
-		.model = a->options.n_models > 0 ? a->models : NULL,
-	};
-	struct error why = {};
-	int r = rehearse(&options, &why);
-
 	if (r < 0)
 		fprintf(stderr, "%s\n", error_text(&why, r));
 	return r;
@@ -245,6 +196,6 @@ int main(int argc, char **argv)
 	if (r <= 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	log_init(journal_reads_stderr(getenv("JOURNAL_STREAM")), a.log_level);
-	r = a.check_config ? check_config(&a) : a.check_policy ? check_policy(&a) : a.trace ? simulate(&a) : run(&a);
+	r = a.check_config ? check_config(&a) : run(&a);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

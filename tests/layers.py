@@ -22,10 +22,11 @@ MAY = {
     "daemon/convert": (["base/", "engine/", "convert/"], ["systemd/", "yaml.h", "CL/"]),
     "daemon/service": (["base/", "engine/", "service/", "bitshed/protocol.h", "worker/protocol.h"],
                        ["CL/", "protobuf-c"]),
+    "daemon/rehearse": (["base/", "engine/", "service/", "rehearse/"], ["CL/", "protobuf-c"]),
     "daemon/tools": (["base/", "engine/", "convert/", "tools/"], ["systemd/", "yaml.h", "CL/"]),
     "client": (["bitshed/", "client/"], ["yaml.h", "CL/", "protobuf-c"]),
 }
-OURS = ("base/", "engine/", "worker/", "convert/", "service/", "tools/", "kernels_cl/", "bitshed/", "client/")
+OURS = ("base/", "engine/", "worker/", "convert/", "service/", "rehearse/", "tools/", "kernels_cl/", "bitshed/", "client/")
 GENERATED = ("onnx.pb-c.h",)
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 FORBIDDEN_LIBRARIES = re.compile(r"libprotobuf|libOpenCL|libdnnl|libonnx|libjpeg|libpng")

@@ -17,6 +17,20 @@ _bitshed() {
 		esac
 	done
 
+	if [ "$verb" = policy ]; then
+		case $cur in
+		--*=*) _filedir ;;
+		-*) COMPREPLY=($(compgen -W '--trace= --policy= --model= --rate= --plot= --json --bus= --interval=
+				--duration= --output= --help --version' -- "$cur"))
+			[[ ${COMPREPLY-} == *= ]] && compopt -o nospace ;;
+		*) if ((place == 0)); then
+				COMPREPLY=($(compgen -W 'check simulate record replay' -- "$cur"))
+			else
+				_filedir
+			fi ;;
+		esac
+		return
+	fi
 	case $cur in
 	--bus=*) COMPREPLY=($(compgen -W 'system session' -- "${cur#*=}")); return ;;
 	--input=*) COMPREPLY=($(compgen -W 'pixels floats' -- "${cur#*=}")); return ;;
@@ -28,7 +42,7 @@ _bitshed() {
 	esac
 
 	case $verb:$place in
-	:*) COMPREPLY=($(compgen -W 'status models load unload infer bits profile why monitor' -- "$cur")) ;;
+	:*) COMPREPLY=($(compgen -W 'status models load unload infer bits profile why monitor policy' -- "$cur")) ;;
 	unload:0 | infer:0 | bits:0 | why:0) COMPREPLY=($(compgen -W "$(_bitshed_models "${bus[@]}")" -- "$cur")) ;;
 	load:1) _filedir gguf ;;
 	infer:1) _filedir ;;

@@ -12,7 +12,7 @@ function __bitshed_models
 end
 
 complete -c bitshed -f
-set -l verbs status models load unload infer bits profile why monitor
+set -l verbs status models load unload infer bits profile why monitor policy
 set -l none "not __fish_seen_subcommand_from $verbs"
 complete -c bitshed -n $none -a status -d 'The daemon, its devices and models'
 complete -c bitshed -n $none -a models -d 'A table of the models'
@@ -23,6 +23,7 @@ complete -c bitshed -n $none -a bits -d 'Show or set the width of a model'
 complete -c bitshed -n $none -a profile -d 'Show or set the profile'
 complete -c bitshed -n $none -a why -d 'Which rule set the width of a model'
 complete -c bitshed -n $none -a monitor -d 'Print changes as they happen'
+complete -c bitshed -n $none -a policy -d 'Check, simulate, record and replay rules'
 
 complete -c bitshed -n '__bitshed_verb unload 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb infer 0' -a '(__bitshed_models)'
@@ -32,6 +33,18 @@ complete -c bitshed -n '__bitshed_verb why 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb profile 0' -a 'power-saver balanced performance'
 complete -c bitshed -n '__bitshed_verb load 1' -F
 complete -c bitshed -n '__bitshed_verb infer 1' -F
+complete -c bitshed -n '__bitshed_verb policy 0' -a 'check simulate record replay'
+complete -c bitshed -n '__bitshed_verb policy 1' -F
+
+set -l rehearsed '__fish_seen_subcommand_from policy'
+complete -c bitshed -n $rehearsed -l trace -r -F -d 'simulate: inputs over time'
+complete -c bitshed -n $rehearsed -l policy -r -F -d 'These rules'
+complete -c bitshed -n $rehearsed -l model -r -F -d 'A model file'
+complete -c bitshed -n $rehearsed -l rate -x -d 'Inferences per second'
+complete -c bitshed -n $rehearsed -l plot -r -F -d 'Draw it'
+complete -c bitshed -n $rehearsed -l interval -x -d 'record: seconds between two lines'
+complete -c bitshed -n $rehearsed -l duration -x -d 'record: seconds'
+complete -c bitshed -n $rehearsed -l output -r -F -d 'record: rather than standard output'
 
 complete -c bitshed -l bus -x -a 'system session' -d 'Where the daemon is'
 complete -c bitshed -l json -d 'For programs'

@@ -437,6 +437,7 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_WRITABLE_PROPERTY("Profile", "s", bus_power_get_profile, bus_power_set_profile, 0,
 		SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE | SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_PROPERTY("Inputs", "a(ssbdsst)", bus_power_get_inputs, 0, 0),
+	SD_BUS_PROPERTY("PolicyInputs", "a(ss)", bus_power_get_policy_inputs, 0, 0),
 	SD_BUS_PROPERTY("Holds", "a(sdssub)", bus_power_get_holds, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Models", "ao", get_models, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Devices", "ao", get_devices, 0, SD_BUS_VTABLE_PROPERTY_CONST),

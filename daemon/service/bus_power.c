@@ -10,6 +10,7 @@
 #include "service/catalog.h"
 #include "service/holds.h"
 #include "service/manager.h"
+#include "service/trace.h"
 
 #define VALID_KEY "valid-seconds"
 #define VALID_SEC 300
@@ -216,5 +217,18 @@ int bus_power_get_inputs(sd_bus *bus, const char *path, const char *interface, c
 		r = append_input(reply, in, i);
 	for (uint32_t i = 0; r >= 0 && i < in->n_reports; i++)
 		r = append_report(reply, &in->reports[i]);
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+int bus_power_get_policy_inputs(sd_bus *bus, const char *path, const char *interface,
+	const char *property, sd_bus_message *reply, void *userdata, sd_bus_error *ret)
+{
+	struct policy_inputs inputs = manager_inputs_now(userdata);
+	struct trace_cell c;
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "(ss)");
+	for (uint32_t i = 0; r >= 0 && trace_cell(&inputs, i, &c); i++)
+		r = sd_bus_message_append(reply, "(ss)", c.head, c.value);
 	return r < 0 ? r : sd_bus_message_close_container(reply);
 }

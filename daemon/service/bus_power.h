@@ -15,3 +15,5 @@ int bus_power_get_inputs(sd_bus *bus, const char *path, const char *interface, c
 	sd_bus_message *reply, void *userdata, sd_bus_error *ret);
 int bus_power_get_holds(sd_bus *bus, const char *path, const char *interface, const char *property,
 	sd_bus_message *reply, void *userdata, sd_bus_error *ret);
+int bus_power_get_policy_inputs(sd_bus *bus, const char *path, const char *interface,
+	const char *property, sd_bus_message *reply, void *userdata, sd_bus_error *ret);

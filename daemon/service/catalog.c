@@ -107,16 +107,6 @@ static void start_job(struct entry *e)
 	builder_push(e->manager->builder, &e->job);
 }
 
-/* As policy_resolve() wants them for any model. */
-static struct policy_inputs inputs_now(const struct manager *m)
-{
-	struct policy_inputs inputs = m->inputs;
-
-	inputs.now_nsec = clock_boot_nsec();
-	inputs.plain[SENSE_PROFILE] = (struct reading) {m->profile, true};
-	return inputs;
-}
-
 static void resolve(struct entry *e, struct budget *ret)
 {
 	struct manager *m = e->manager;
@@ -130,7 +120,7 @@ static void resolve(struct entry *e, struct budget *ret)
 		.accuracies = e->network->accuracies,
 		.n_accuracies = e->network->n_accuracies,
 	};
-	struct policy_inputs inputs = inputs_now(m);
+	struct policy_inputs inputs = manager_inputs_now(m);
 
 	policy_resolve(m->rules, &inputs, &model, &e->policy, &e->policy);
 	manager_wake_at(m, e->policy.wake_nsec);
@@ -191,7 +181,7 @@ static void on_opened(struct entry *e)
 
 static void say_switch(const struct entry *e, double before)
 {
-	struct policy_inputs inputs = inputs_now(e->manager);
+	struct policy_inputs inputs = manager_inputs_now(e->manager);
 	struct journal_switch s = {
 		.model = e->name,
 		.rule = e->active.rule_name,

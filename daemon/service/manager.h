@@ -90,6 +90,9 @@ bool manager_is_asleep(const struct manager *m);
 /** manager_policy_update() - look at the inputs and decide about all models. @reason: for the journal */
 void manager_policy_update(struct manager *m, const char *reason);
 
+/** manager_inputs_now() - what policy_resolve() sees for any model */
+struct policy_inputs manager_inputs_now(const struct manager *m);
+
 /** manager_wake_at() - update by then at the latest; CLOCK_BOOTTIME, 0: no need */
 void manager_wake_at(struct manager *m, uint64_t boot_nsec);
 

@@ -142,6 +142,15 @@ static bool asks_for_time(const struct rules *rules)
 	return false;
 }
 
+struct policy_inputs manager_inputs_now(const struct manager *m)
+{
+	struct policy_inputs inputs = m->inputs;
+
+	inputs.now_nsec = clock_boot_nsec();
+	inputs.plain[SENSE_PROFILE] = (struct reading){m->profile, true};
+	return inputs;
+}
+
 void manager_policy_update(struct manager *m, const char *reason)
 {
 	log_debug("policy: %s", reason);

@@ -69,12 +69,18 @@ static int read_head(struct trace *t, struct error *reterr)
 
 int trace_open(struct trace *ret, const char *name, struct error *reterr)
 {
-	struct trace t = {.name = name, .seconds = -1};
+	FILE *file = fopen(name, "re");
+
+	if (!file)
+		return error_set(reterr, -errno, "%.100s: %s", name, strerrordesc_np(errno));
+	return trace_open_stream(ret, file, name, reterr);
+}
+
+int trace_open_stream(struct trace *ret, FILE *file, const char *name, struct error *reterr)
+{
+	struct trace t = {.file = file, .name = name, .seconds = -1};
 	int r;
 
-	t.file = fopen(name, "re");
-	if (!t.file)
-		return error_set(reterr, -errno, "%.100s: %s", name, strerrordesc_np(errno));
 	r = next_line(&t);
 	if (r <= 0)
 		r = error_set(

@@ -32,6 +32,9 @@ struct trace {
  * words, an errno
  */
 int trace_open(struct trace *ret, const char *name, struct error *reterr);
+
+/** trace_open_stream() - the same of an open stream, which is closed in any case */
+int trace_open_stream(struct trace *ret, FILE *file, const char *name, struct error *reterr);
 void trace_done(struct trace *t);
 
 /**

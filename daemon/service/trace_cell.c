@@ -38,6 +38,9 @@ static void put_plain(struct trace_cell *c, const struct policy_inputs *in, enum
 	case SENSE_KIND_TEXT:
 		(void) snprintf(
 			c->value, sizeof c->value, "%s", in->degraded[0] ? in->degraded : "none");
+		/* What separates cells cannot be in one. */
+		for (char *p = c->value; *p; p++)
+			*p = *p == ',' || (unsigned char) *p < ' ' ? ';' : *p;
 		break;
 	case SENSE_KIND_CLOCK:
 		(void) snprintf(c->value, sizeof c->value, "%02u:%02u", value / 60 % 24, value % 60);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Traces: what is refused in them, and what the shipped rules make of the solar day in the tree. */
-#include "service/simulate.h"
+#include "rehearse/simulate.h"
 
 #include <errno.h>
 #include <math.h>
@@ -12,8 +12,14 @@
 static char path[] = "/tmp/bitshed-trace-XXXXXX";
 
 static const struct accuracy card[] = {{1, 50, 0, 0}, {2, 88, 0, 0}, {3, 90, 0, 0}, {4, 91, 0, 0}};
-static const struct policy_model model = {
-	.name = "m", .bits_max = 4, .accuracies = card, .n_accuracies = ARRAY_SIZE(card)};
+static const struct simulate_model model = {
+	.policy = {.name = "m",
+		.bits_max = 4,
+		.accuracies = card,
+		.n_accuracies = ARRAY_SIZE(card)},
+	.joules = {[2 * 8] = 0.5, [4 * 8] = 1},
+	.rate = 2,
+};
 
 static int run_text(
 	struct simulation *ret, const struct rules *rules, const char *text, struct error *e)
@@ -102,6 +108,8 @@ static void test_sums(void)
 	CU_ASSERT_EQUAL(s.seconds_at[2 * 8], 5);
 	CU_ASSERT_DOUBLE_EQUAL(s.accuracy, (155 * 91 + 5 * 88) / 160.0, 1e-9);
 	CU_ASSERT_EQUAL(s.accuracy_full, 91);
+	CU_ASSERT_DOUBLE_EQUAL(s.joules, 155 * 2 * 1 + 5 * 2 * 0.5, 1e-9);
+	CU_ASSERT_DOUBLE_EQUAL(s.joules_full, 160 * 2 * 1, 1e-9);
 	simulation_done(&s);
 }
 
@@ -139,10 +147,12 @@ static void test_solar_day(void)
 	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
 	simulation_print(&s, f);
 	simulation_plot(&s, f);
+	simulation_print_json(&s, "solar \"day\"", f);
 	(void) fclose(f);
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "the hard rule \"nearly-too-hot\" allows 2 bits"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "<svg "));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text, "</svg>\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text, "{\"model\":\"solar \\\"day\\\"\",\"switches\":"));
 	CU_ASSERT_PTR_NULL(strstr(text, "nan"));
 	free(text);
 	simulation_done(&s);

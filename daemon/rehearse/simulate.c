@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "service/simulate.h"
+#include "rehearse/simulate.h"
 
 #include <errno.h>
 #include <math.h>
@@ -45,26 +45,35 @@ static double accuracy_at(const struct policy_model *m, double bits)
 }
 
 /* The width of the last moment has lasted until @second. */
-static void account(struct simulation *s, const struct policy_model *m, double second)
+static void account(struct simulation *s, const struct simulate_model *m, double second)
 {
 	const struct simulate_moment *last = s->n_moments ? &s->moments[s->n_moments - 1] : NULL;
 	double lasted = last ? second - last->second : 0;
+	long width;
 
 	if (!last)
 		return;
-	s->seconds_at[(int) lround(last->bits * 8)] += lasted;
-	s->accuracy += accuracy_at(m, last->bits) * lasted;
+	width = lround(fmin(last->bits, 8) * 8);
+	s->seconds_at[width] += lasted;
+	s->accuracy += accuracy_at(&m->policy, last->bits) * lasted;
+	s->joules += m->joules[width] * m->rate * lasted;
+}
+
+int simulation_add(struct simulation *s, const struct simulate_model *m,
+	const struct simulate_moment *moment)
+{
+	account(s, m, moment->second);
+	return append(s, moment);
 }
 
 static int step(struct simulation *s, const struct rules *rules, const struct policy_inputs *in,
-	const struct policy_model *m, struct policy_state *state)
+	const struct simulate_model *m, struct policy_state *state)
 {
 	struct simulate_moment now = {.second = (double) (in->now_nsec - NSEC_PER_SEC) / 1e9};
 	double before = state->budget.bits;
 	bool first = !state->decided;
 
-	policy_resolve(rules, in, m, state, state);
-	account(s, m, now.second);
+	policy_resolve(rules, in, &m->policy, state, state);
 	now.bits = state->budget.bits;
 	now.wanted_bits = state->wanted.bits;
 	now.percent = in->plain[SENSE_BATTERY_PERCENT].known
@@ -73,24 +82,24 @@ static int step(struct simulation *s, const struct rules *rules, const struct po
 	now.switched = first || before != now.bits;
 	(void) memcpy(now.rule, state->budget.rule_name, sizeof now.rule);
 	(void) memcpy(now.text, state->budget.text, sizeof now.text);
-	return append(s, &now);
+	return simulation_add(s, m, &now);
 }
 
-static void finish(
-	struct simulation *s, const struct policy_model *m, const struct policy_state *state)
+void simulation_finish(struct simulation *s, const struct simulate_model *m)
 {
 	double length =
 		s->n_moments ? s->moments[s->n_moments - 1].second - s->moments[0].second : 0;
+	double joules = m->joules[lround(m->policy.bits_max * 8)];
 
-	s->bits_max = m->bits_max;
+	s->bits_max = m->policy.bits_max;
 	s->accuracy = length > 0 ? s->accuracy / length : NAN;
-	s->accuracy_full = accuracy_at(m, m->bits_max);
-	s->n_switches = state->n_switches;
-	(void) memcpy(s->n_suppressed, state->n_suppressed, sizeof s->n_suppressed);
+	s->accuracy_full = accuracy_at(&m->policy, m->policy.bits_max);
+	s->joules = joules > 0 ? s->joules : NAN;
+	s->joules_full = joules > 0 ? joules * m->rate * length : NAN;
 }
 
 int simulate_run(struct simulation *ret, const struct rules *rules, struct trace *trace,
-	const struct policy_model *model, struct error *reterr)
+	const struct simulate_model *model, struct error *reterr)
 {
 	struct simulation s = {};
 	struct policy_inputs in = {}, next;
@@ -114,7 +123,9 @@ int simulate_run(struct simulation *ret, const struct rules *rules, struct trace
 		simulation_done(&s);
 		return r;
 	}
-	finish(&s, model, &state);
+	simulation_finish(&s, model);
+	s.n_switches = state.n_switches;
+	(void) memcpy(s.n_suppressed, state.n_suppressed, sizeof s.n_suppressed);
 	*ret = s;
 	return 0;
 }
@@ -124,42 +135,4 @@ void simulation_done(struct simulation *s)
 	free(s->moments);
 	s->moments = NULL;
 	s->n_moments = 0;
-}
-
-static void print_time(FILE *to, double second)
-{
-	unsigned long t = (unsigned long) second;
-
-	fprintf(to, "%02lu:%02lu:%02lu", t / 3600, t / 60 % 60, t % 60);
-}
-
-void simulation_print(const struct simulation *s, FILE *to)
-{
-	double length = 0;
-
-	fprintf(to, "time      bits   rule                  because\n");
-	for (size_t i = 0; i < s->n_moments; i++)
-		if (s->moments[i].switched) {
-			print_time(to, s->moments[i].second);
-			fprintf(to, "  %-5g  %-20s  %s\n", s->moments[i].bits, s->moments[i].rule,
-				s->moments[i].text);
-		}
-	fprintf(to, "\nswitches: %lu; suppressed:", (unsigned long) s->n_switches);
-	for (int i = 0; i < _SUPPRESSED_MAX; i++)
-		fprintf(to, " %lu by %s%s", (unsigned long) s->n_suppressed[i],
-			suppressed_name((enum suppressed) i), i + 1 < _SUPPRESSED_MAX ? "," : "\n");
-	for (size_t i = 0; i < ARRAY_SIZE(s->seconds_at); i++)
-		length += s->seconds_at[i];
-	for (size_t i = 0; i < ARRAY_SIZE(s->seconds_at); i++)
-		if (s->seconds_at[i] > 0) {
-			fprintf(to, "%5g bits: ", (double) i / 8);
-			print_time(to, s->seconds_at[i]);
-			fprintf(to, " (%.1f %%)\n", s->seconds_at[i] / length * 100);
-		}
-	if (isnan(s->accuracy))
-		fprintf(to, "accuracy: not known, give a model with --model=NAME=FILE\n");
-	else
-		fprintf(to,
-			"accuracy: %.2f %% on average, by the model's card; %.2f %% at all bits\n",
-			s->accuracy, s->accuracy_full);
 }

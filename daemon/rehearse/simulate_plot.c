@@ -2,7 +2,7 @@
 /* Two pictures above each other on one time axis: the width as steps, the battery as a line. */
 #include <math.h>
 
-#include "service/simulate.h"
+#include "rehearse/simulate.h"
 
 #define WIDTH 900.0
 #define LEFT 50.0
