@@ -81,16 +81,17 @@ static void matrix_init(struct kernel_matrix *ret, const struct matrix *m, const
 }
 
 /* Of narrow activations network_open() has proved that they are. */
-static int pick_matmul(struct step *s, uint32_t cpu, struct error *reterr)
+static int pick_matmul(
+	struct step *s, uint32_t cpu, uint32_t columns, struct error *reterr)
 {
 	bool bits = s->op->activation_bits <= 4;
 
-	s->kernel = bits ? kernel_pick(KERNEL_MATMUL_BITS, cpu, &s->matrix) : NULL;
-	s->pack = s->kernel ? kernel_pick(KERNEL_PACK, cpu, NULL) : NULL;
+	s->kernel = bits ? kernel_pick(KERNEL_MATMUL_BITS, cpu, &s->matrix, columns) : NULL;
+	s->pack = s->kernel ? kernel_pick(KERNEL_PACK, cpu, NULL, 0) : NULL;
 	if (s->kernel && s->pack)
 		return 0;
 	s->pack = NULL;
-	s->kernel = kernel_pick(KERNEL_MATMUL, cpu, &s->matrix);
+	s->kernel = kernel_pick(KERNEL_MATMUL, cpu, &s->matrix, columns);
 	if (!s->kernel)
 		return error_set(reterr, -ENOTSUP, "no kernel multiplies this matrix");
 	return 0;
@@ -145,7 +146,7 @@ static int convolution_init(
 	struct kernel_matrix block;
 	int r;
 
-	r = pick_matmul(s, cpu, reterr);
+	r = pick_matmul(s, cpu, out->shape.height * out->shape.width, reterr);
 	if (r < 0)
 		return r;
 	s->direct = is_direct(s, &n->values[op->inputs[0]]);
@@ -181,7 +182,7 @@ static int depthwise_init(
 	size_t taps = (size_t) op->kernel_h * op->kernel_w;
 	size_t line, lines, reach = (size_t) (op->kernel_h - 1) * op->dilation_h + 1, at = 0;
 
-	s->kernel = kernel_pick(KERNEL_DEPTHWISE, cpu, NULL);
+	s->kernel = kernel_pick(KERNEL_DEPTHWISE, cpu, NULL, 0);
 	if (!s->kernel)
 		return error_set(reterr, -ENOTSUP, "no kernel for depthwise convolutions");
 	line = plan_padded_width(op, out) * channels;
@@ -261,7 +262,7 @@ static int pick_kernels(struct plan *p, uint32_t cpu, struct error *reterr)
 		KERNEL_MAX, KERNEL_SUM, KERNEL_SOFTMAX, KERNEL_QUANTIZE};
 
 	for (uint32_t i = 0; i < ARRAY_SIZE(needed); i++) {
-		p->kernels[needed[i]] = kernel_pick(needed[i], cpu, NULL);
+		p->kernels[needed[i]] = kernel_pick(needed[i], cpu, NULL, 0);
 		if (!p->kernels[needed[i]])
 			return error_set(reterr, -ENOTSUP, "a kernel is missing from the list");
 	}

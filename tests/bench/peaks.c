@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "engine/kernels/kernel.h"
 
-#define TIMES 15
+#define TIMES 7
 #define LOOPS 200000
 #define MEMORY_BYTES (256u << 20)
 
@@ -103,25 +103,48 @@ static double time_loop(void (*fn)(void))
 	return (double) best;
 }
 
+#define AHEAD 128 /* of 64 bytes */
+
+static uint64_t *memory; /* for as long as the program runs */
+
+typedef uint64_t bytes_64 __attribute__((vector_size(64)));
+
+/* Bytes of any value, as wide as the processor reads them. */
+#define DEFINE_READ(name, attribute)                                                               \
+	attribute static void name(void)                                                           \
+	{                                                                                          \
+		const bytes_64 *p = (const bytes_64 *) (const void *) memory;                      \
+		bytes_64 sum[2] = {};                                                              \
+                                                                                                   \
+		for (size_t k = 0; k < MEMORY_BYTES / sizeof *p; k += 2) {                         \
+			__builtin_prefetch(p + k + AHEAD);                                         \
+			__builtin_prefetch(p + k + 1 + AHEAD);                                     \
+			sum[0] += p[k];                                                            \
+			sum[1] += p[k + 1];                                                        \
+		}                                                                                  \
+		memory[0] ^= (sum[0] + sum[1])[0] & 1;                                             \
+	}
+
+DEFINE_READ(read_any, )
+#if KERNELS_X86
+DEFINE_READ(read_avx512, __attribute__((target("avx512f"))))
+#endif
+
 static double measure_memory(void)
 {
-	_cleanup_free_ uint64_t *p = malloc(MEMORY_BYTES);
-	uint64_t best = UINT64_MAX;
+	void (*fn)(void) = read_any;
 
-	if (!p)
-		return 0;
-	memset(p, 1, MEMORY_BYTES);
-	for (uint32_t i = 0; i < TIMES; i++) {
-		uint64_t begin = clock_now_nsec(), sum[8] = {};
-
-		for (size_t k = 0; k < MEMORY_BYTES / sizeof *p; k += 8)
-			for (uint32_t j = 0; j < 8; j++)
-				sum[j] += p[k + j];
-		for (uint32_t j = 0; j < 8; j++)
-			__asm__ volatile("" : : "r"(sum[j]));
-		best = MIN_OF(best, clock_now_nsec() - begin);
+	if (!memory) {
+		memory = aligned_alloc(64, MEMORY_BYTES);
+		if (!memory)
+			return 0;
+		memset(memory, 1, MEMORY_BYTES);
 	}
-	return MEMORY_BYTES / (double) best;
+#if KERNELS_X86
+	if (cpu_flags() & CPU_AVX512)
+		fn = read_avx512;
+#endif
+	return MEMORY_BYTES / time_loop(fn);
 }
 
 #if KERNELS_X86 || KERNELS_ARM

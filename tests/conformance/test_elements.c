@@ -24,7 +24,7 @@ typedef void call_fn(const struct kernel *k, const void *inputs, void *out);
 
 static const struct kernel *scalar_of(enum kernel_op op)
 {
-	return kernel_pick(op, 0, NULL);
+	return kernel_pick(op, 0, NULL, 0);
 }
 
 /* @before: what the output holds before the call, or NULL */

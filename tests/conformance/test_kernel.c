@@ -17,7 +17,7 @@ static void test_every_op_ends_with_a_scalar_row(void)
 				last = &kernel_table[i];
 		CU_ASSERT_PTR_NOT_NULL_FATAL(last);
 		CU_ASSERT_EQUAL(last->needs, 0);
-		CU_ASSERT_PTR_EQUAL(kernel_pick((enum kernel_op) op, 0, NULL), last);
+		CU_ASSERT_PTR_EQUAL(kernel_pick((enum kernel_op) op, 0, NULL, 0), last);
 		CU_ASSERT(strstr(last->name, "_scalar") != NULL);
 	}
 }
@@ -25,8 +25,8 @@ static void test_every_op_ends_with_a_scalar_row(void)
 static void test_pick_obeys_flags(void)
 {
 	for (uint32_t op = 0; op < _KERNEL_OP_MAX; op++)
-		for (uint32_t cpu = 0; cpu < 128; cpu++) {
-			const struct kernel *k = kernel_pick((enum kernel_op) op, cpu, NULL);
+		for (uint32_t cpu = 0; cpu < 256; cpu++) {
+			const struct kernel *k = kernel_pick((enum kernel_op) op, cpu, NULL, 0);
 
 			CU_ASSERT_PTR_NOT_NULL_FATAL(k);
 			CU_ASSERT_EQUAL(k->needs & ~cpu, 0);
@@ -40,10 +40,24 @@ static void test_pick_obeys_coding(void)
 	struct kernel_matrix w = {.rows = 1, .words = 1, .groups = 1, .group_words = 1, .planes = 2,
 		.level = level};
 
-	CU_ASSERT_PTR_NOT_NULL(kernel_pick(KERNEL_MATMUL, 0, &w));
-	CU_ASSERT_PTR_NULL(kernel_pick(KERNEL_MATMUL_BITS, UINT32_MAX, &w));
+	CU_ASSERT_PTR_NOT_NULL(kernel_pick(KERNEL_MATMUL, 0, &w, 0));
+	CU_ASSERT_PTR_NULL(kernel_pick(KERNEL_MATMUL_BITS, UINT32_MAX, &w, 0));
 	w.level = NULL;
-	CU_ASSERT_PTR_NOT_NULL(kernel_pick(KERNEL_MATMUL_BITS, 0, &w));
+	CU_ASSERT_PTR_NOT_NULL(kernel_pick(KERNEL_MATMUL_BITS, 0, &w, 0));
+}
+
+/* However many columns: only rows that take any; of few ones also those made for them. */
+static void test_pick_obeys_columns(void)
+{
+	for (uint32_t i = 0; i < kernel_count; i++) {
+		const struct kernel *k = &kernel_table[i];
+
+		if (k->columns_max == 0)
+			continue;
+		CU_ASSERT_EQUAL(kernel_pick(k->op, k->needs, NULL, 0)->columns_max, 0);
+		CU_ASSERT(kernel_pick(k->op, k->needs, NULL, k->columns_max)->columns_max > 0);
+		CU_ASSERT_EQUAL(kernel_pick(k->op, k->needs, NULL, k->columns_max + 1)->columns_max, 0);
+	}
 }
 
 static void test_names_are_unique(void)
@@ -103,5 +117,5 @@ static void test_weight_of_level_coding(void)
 }
 
 TEST_MAIN("kernel", TEST(every_op_ends_with_a_scalar_row), TEST(pick_obeys_flags),
-	TEST(pick_obeys_coding), TEST(names_are_unique), TEST(mask_takes_flags_away),
+	TEST(pick_obeys_coding), TEST(pick_obeys_columns), TEST(names_are_unique), TEST(mask_takes_flags_away),
 	TEST(flags_have_words), TEST(depthwise_decode_follows_row_bits), TEST(weight_of_level_coding))

@@ -170,7 +170,7 @@ static void describe(const struct kernel *k, const struct shape_case *c, const c
 /* The scalar row of the op judges; it stands last. */
 static const struct kernel *scalar_of(enum kernel_op op)
 {
-	return kernel_pick(op, 0, NULL);
+	return kernel_pick(op, 0, NULL, 0);
 }
 
 static bool check_case(enum kernel_op op, const struct shape_case *c)
@@ -190,7 +190,7 @@ static bool check_case(enum kernel_op op, const struct shape_case *c)
 	for (uint32_t i = 0; i < kernel_count; i++) {
 		const struct kernel *k = &kernel_table[i];
 
-		if (k->op != op || k == scalar || (k->needs & ~cpu_flags()) || !(c->level ? k->level : k->sum))
+		if (k->op != op || k == scalar || (k->needs & ~cpu_flags()) || !kernel_takes(k, &w, c->count))
 			continue;
 		if (!run_one(k, &w, &x, c, got)) {
 			describe(k, c, "wrote outside");
@@ -271,7 +271,8 @@ static void check_drawn(enum kernel_op op)
 
 		c.rows = 1 + random_below(ROWS_MAX);
 		c.columns = 1 + random_below(COLUMNS_MAX);
-		c.count = 1 + random_below(tile_max(op) + 3);
+		c.group_words = random_below(12);
+		c.count = 1 + random_below(i % 2 ? 2 : tile_max(op) + 3);
 		CU_ASSERT(check_case(op, &c));
 	}
 }
@@ -293,6 +294,22 @@ static void check_limits(enum kernel_op op)
 				c.fill_x = FILL_ONES;
 				CU_ASSERT(check_case(op, &c));
 			}
+}
+
+/* Rows longer than any tile, of few columns: those are for products that stream their weights. */
+static void check_long_rows(enum kernel_op op)
+{
+	for (uint32_t planes = 1; planes <= BITS_PLANES_MAX; planes++)
+		for (uint32_t group = 0; group < 5; group++) {
+			struct shape_case c = draw(op);
+
+			c.rows = 1 + random_below(5);
+			c.columns = 12000 + random_below(2000);
+			c.count = 1 + random_below(2);
+			c.planes = planes;
+			c.group_words = group;
+			CU_ASSERT(check_case(op, &c));
+		}
 }
 
 /* The judge itself, against the definition of one weight. */
@@ -342,6 +359,16 @@ static void test_matmul_drawn(void)
 	check_drawn(KERNEL_MATMUL);
 }
 
+static void test_matmul_long_rows(void)
+{
+	check_long_rows(KERNEL_MATMUL);
+}
+
+static void test_bits_long_rows(void)
+{
+	check_long_rows(KERNEL_MATMUL_BITS);
+}
+
 static void test_bits_shapes(void)
 {
 	check_shapes(KERNEL_MATMUL_BITS);
@@ -372,4 +399,5 @@ static void test_arenas(void)
 }
 
 TEST_MAIN("matmul", TEST(arenas), TEST(scalar_is_the_definition), TEST(matmul_shapes),
-	TEST(matmul_limits), TEST(matmul_drawn), TEST(bits_shapes), TEST(bits_limits), TEST(bits_drawn))
+	TEST(matmul_limits), TEST(matmul_drawn), TEST(matmul_long_rows), TEST(bits_long_rows),
+	TEST(bits_shapes), TEST(bits_limits), TEST(bits_drawn))

@@ -35,7 +35,7 @@ static uint32_t detect(void)
 	if ((states & STATES_YMM) != STATES_YMM || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
 		return 0;
 	if (b & bit_AVX2)
-		flags |= CPU_AVX2;
+		flags |= CPU_AVX2 | (c & bit_GFNI ? CPU_GFNI : 0);
 	if ((states & STATES_ZMM) != STATES_ZMM)
 		return flags;
 	if ((b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512DQ) && (b & bit_AVX512VL))
@@ -103,6 +103,7 @@ const char *cpu_flags_text(uint32_t flags, char *buffer, uint32_t size)
 		{CPU_AVX512, "avx512"},
 		{CPU_AVX512_VNNI, "avx512-vnni"},
 		{CPU_AVX512_VPOPCNT, "avx512-vpopcnt"},
+		{CPU_GFNI, "gfni"},
 		{CPU_NEON, "neon"},
 		{CPU_DOTPROD, "dotprod"},
 		{CPU_I8MM, "i8mm"},

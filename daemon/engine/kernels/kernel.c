@@ -6,13 +6,15 @@
 #include "engine/kernels/rows.h"
 
 const struct kernel kernel_table[] = {
-#define KERNEL(op_, member_, name_, needs_, tile_, sum_, level_, scratch_)                         \
+#define KERNEL(op_, member_, name_, needs_, tile_, most_, sum_, level_, fits_, scratch_)           \
 	{.name = #name_,                                                                           \
 		.op = KERNEL_##op_,                                                                \
 		.needs = needs_,                                                                   \
 		.columns_per_tile = tile_,                                                         \
+		.columns_max = most_,                                                              \
 		.sum = sum_,                                                                       \
 		.level = level_,                                                                   \
+		.fits = fits_,                                                                     \
 		.scratch = scratch_,                                                               \
 		.member_ = name_},
 #include "engine/kernels/kernels.inc"
@@ -21,14 +23,20 @@ const struct kernel kernel_table[] = {
 
 const uint32_t kernel_count = sizeof kernel_table / sizeof kernel_table[0];
 
-const struct kernel *kernel_pick(enum kernel_op op, uint32_t cpu, const struct kernel_matrix *w)
+bool kernel_takes(const struct kernel *k, const struct kernel_matrix *w, uint32_t columns)
+{
+	if (k->columns_max != 0 && (columns == 0 || columns > k->columns_max))
+		return false;
+	return !w || ((w->level ? k->level : k->sum) && (!k->fits || k->fits(w)));
+}
+
+const struct kernel *kernel_pick(
+	enum kernel_op op, uint32_t cpu, const struct kernel_matrix *w, uint32_t columns)
 {
 	for (uint32_t i = 0; i < kernel_count; i++) {
 		const struct kernel *k = &kernel_table[i];
 
-		if (k->op != op || (k->needs & ~cpu))
-			continue;
-		if (!w || (w->level ? k->level : k->sum))
+		if (k->op == op && !(k->needs & ~cpu) && kernel_takes(k, w, columns))
 			return k;
 	}
 	return NULL;

@@ -143,15 +143,18 @@ typedef void quantize_fn(
  * struct kernel - one row of the list
  * @needs: CPU_* flags
  * @columns_per_tile: how many columns the kernel likes at once
+ * @columns_max: more of them it cannot do; 0: any number
  * @sum, @level: which codings it can do (matrix products)
+ * @fits: of matrices of those codings, can it do this one? NULL: any
  * @scratch: bytes of scratch for a matrix; NULL: none
  */
 struct kernel {
 	const char *name;
 	enum kernel_op op;
 	uint32_t needs;
-	uint32_t columns_per_tile;
+	uint32_t columns_per_tile, columns_max;
 	bool sum, level;
+	bool (*fits)(const struct kernel_matrix *w);
 	size_t (*scratch)(const struct kernel_matrix *w, uint32_t columns);
 	union {
 		matmul_fn *matmul;
@@ -174,8 +177,16 @@ struct kernel {
 extern const struct kernel kernel_table[];
 extern const uint32_t kernel_count;
 
-/** kernel_pick() - first row of @op that @cpu can run; @w: the matrix, for matrix products, else NULL */
-const struct kernel *kernel_pick(enum kernel_op op, uint32_t cpu, const struct kernel_matrix *w);
+/** kernel_takes() - can @k do @columns (0: any number) of @w (NULL: any)? Whatever processor it needs */
+bool kernel_takes(const struct kernel *k, const struct kernel_matrix *w, uint32_t columns);
+
+/**
+ * kernel_pick() - first row of @op that @cpu can run
+ * @w: the matrix, for matrix products, else NULL
+ * @columns: of the product; 0: however many there are
+ */
+const struct kernel *kernel_pick(
+	enum kernel_op op, uint32_t cpu, const struct kernel_matrix *w, uint32_t columns);
 
 /** kernel_weight() - the integer weight of row @row, column @column: what every kernel must agree on */
 int32_t kernel_weight(const struct kernel_matrix *w, uint32_t row, uint32_t column);

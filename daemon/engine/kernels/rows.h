@@ -9,3 +9,6 @@ typedef sum_fn sum_rows_fn;
 #define KERNEL(op, member, name, ...) member##_fn name;
 #include "engine/kernels/kernels.inc"
 #undef KERNEL
+
+/* Which matrices a row that is not for all of them can do. */
+bool lookup_gfni_fits(const struct kernel_matrix *w);
