@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "worker/cl_kernels.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "worker/cl.h"
+#include "worker/cl_cache.h"
+#include "cl_sources.h"
+
+#define OPTIONS "-cl-std=CL1.2"
+
+const struct kernel_cl kernel_cl_table[] = {
+#define KERNEL_CL(op_, name_, args_, columns_, columns_min_, l0_, l1_, l2_)                        \
+	{.name = #name_,                                                                           \
+		.op = KERNEL_CL_##op_,                                                             \
+		.args = KERNEL_CL_##args_,                                                         \
+		.columns = columns_,                                                               \
+		.columns_min = columns_min_,                                                       \
+		.local = {l0_, l1_, l2_},                                                          \
+		.source = kernel_cl_source_##name_},
+#include "kernels_cl/kernels_cl.inc"
+#undef KERNEL_CL
+};
+
+const uint32_t kernel_cl_count = ARRAY_SIZE(kernel_cl_table);
+_Static_assert(ARRAY_SIZE(kernel_cl_table) <= KERNEL_CL_MAX, "programs have room for the list");
+
+uint32_t kernel_cl_find(const char *name)
+{
+	for (uint32_t i = 0; i < kernel_cl_count; i++)
+		if (strcmp(kernel_cl_table[i].name, name) == 0)
+			return i;
+	return KERNEL_CL_ANY;
+}
+
+uint32_t kernel_cl_pick(const struct cl *cl, enum kernel_cl_op op, uint64_t pixels)
+{
+	uint32_t last = KERNEL_CL_ANY;
+
+	for (uint32_t i = 0; i < kernel_cl_count; i++) {
+		const struct kernel_cl *k = &kernel_cl_table[i];
+
+		if (k->op != op || !cl->programs[i] || cl->banned[i])
+			continue;
+		if (cl->only < kernel_cl_count && kernel_cl_table[cl->only].op == op && cl->only != i)
+			continue;
+		last = i;
+		if (pixels >= k->columns_min)
+			return i;
+	}
+	return last;
+}
+
+/* The compiler's first words; its whole log may have pages. */
+static int build_error(struct cl *cl, cl_program program, cl_int code, struct error *reterr)
+{
+	char log[4096] = "";
+	size_t n = 0;
+
+	(void) clGetProgramBuildInfo(program, cl->device, CL_PROGRAM_BUILD_LOG, sizeof log - 1, log, NULL);
+	log[sizeof log - 1] = '\0';
+	for (char *p = log; *p; p++)
+		if ((unsigned char) *p < ' ')
+			*p = ' ';
+	n = strspn(log, " ");
+	(void) cl_error(reterr, code, "compiling");
+	if (log[n])
+		return error_set(reterr, cl_errno(code), "the compiler says: %.160s", log + n);
+	return cl_errno(code);
+}
+
+static int build(struct cl *cl, cl_program program, struct error *reterr)
+{
+	cl_int code = clBuildProgram(program, 1, &cl->device, OPTIONS, NULL, NULL);
+
+	return code == CL_SUCCESS ? 0 : build_error(cl, program, code, reterr);
+}
+
+/* A program that does not have its kernel was not built, whatever the driver says. */
+static int check_kernel(cl_program program, const char *name, struct error *reterr)
+{
+	cl_int code;
+	cl_kernel k = clCreateKernel(program, name, &code);
+
+	if (!k)
+		return cl_error(reterr, code, "making the kernel");
+	(void) clReleaseKernel(k);
+	return 0;
+}
+
+static int build_source(struct cl *cl, const struct kernel_cl *k, cl_program *ret, struct error *reterr)
+{
+	cl_int code;
+	cl_program program = clCreateProgramWithSource(cl->context, 1, (const char **) &k->source, NULL, &code);
+	int r;
+
+	if (!program)
+		return cl_error(reterr, code, "taking the source");
+	r = build(cl, program, reterr);
+	if (r >= 0)
+		r = check_kernel(program, k->name, reterr);
+	if (r < 0) {
+		(void) clReleaseProgram(program);
+		return r;
+	}
+	*ret = program;
+	return 0;
+}
+
+/* What the cache has may be from another world: anything wrong with it means to compile. */
+static cl_program build_cached(struct cl *cl, const struct kernel_cl *k, const char *cache)
+{
+	_cleanup_free_ void *binary = NULL;
+	size_t bytes;
+	cl_int status, code;
+	cl_program program;
+
+	if (!cache || cl_cache_read(cache, cl, k, OPTIONS, &binary, &bytes) < 0)
+		return NULL;
+	program = clCreateProgramWithBinary(cl->context, 1, &cl->device, &bytes,
+		(const unsigned char **) &binary, &status, &code);
+	if (!program)
+		return NULL;
+	if (build(cl, program, NULL) >= 0 && check_kernel(program, k->name, NULL) >= 0)
+		return program;
+	(void) clReleaseProgram(program);
+	return NULL;
+}
+
+int kernel_cl_build(struct cl *cl, uint32_t index, const char *cache, bool *ret_cached, struct error *reterr)
+{
+	const struct kernel_cl *k = &kernel_cl_table[index];
+	cl_program program = build_cached(cl, k, cache);
+	int r;
+
+	if (ret_cached)
+		*ret_cached = program != NULL;
+	if (!program) {
+		r = build_source(cl, k, &program, reterr);
+		if (r < 0)
+			return r;
+	}
+	cl->programs[index] = program;
+	return 0;
+}
+
+void kernel_cl_save(struct cl *cl, uint32_t index, const char *cache)
+{
+	_cleanup_free_ unsigned char *binary = NULL;
+	size_t bytes = 0;
+
+	if (clGetProgramInfo(cl->programs[index], CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS
+		|| bytes == 0 || bytes > CL_CACHE_ENTRY_BYTES_MAX)
+		return;
+	binary = malloc(bytes);
+	if (!binary
+		|| clGetProgramInfo(cl->programs[index], CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL)
+			   != CL_SUCCESS)
+		return;
+	(void) cl_cache_write(cache, cl, &kernel_cl_table[index], OPTIONS, binary, bytes);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The daemon sends no numbers of a network: it sends the head of the file and the planes, and the very
+ * functions that built the model there build it here. So there is one lowering and one plan, and nothing
+ * to agree on.
+ */
+#include "worker/models.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/memfd.h"
+#include "engine/kernels/cpu.h"
+#include "engine/lower.h"
+
+#define MEASURE_RUNS 3
+
+/** struct loaded - @head: inode of the head, the same for all plans of a network */
+struct loaded {
+	struct list link;
+	uint64_t id;
+	dev_t dev;
+	ino_t head;
+	struct cl_plan *plan;
+};
+
+void models_init(struct models *m, struct cl *cl)
+{
+	*m = (struct models){.cl = cl};
+	list_init(&m->plans);
+}
+
+static void forget(struct models *m, struct loaded *l)
+{
+	list_remove(&l->link);
+	m->n--;
+	(void) cl_plan_free(l->plan);
+	free(l);
+}
+
+void models_done(struct models *m)
+{
+	list_for_each_safe (l, n, &m->plans)
+		forget(m, list_entry(l, struct loaded, link));
+}
+
+static struct loaded *find(const struct models *m, uint64_t id)
+{
+	list_for_each (l, &m->plans)
+		if (list_entry(l, struct loaded, link)->id == id)
+			return list_entry(l, struct loaded, link);
+	return NULL;
+}
+
+struct cl_plan *models_find(const struct models *m, uint64_t plan)
+{
+	struct loaded *l = find(m, plan);
+
+	return l ? l->plan : NULL;
+}
+
+void models_unload(struct models *m, uint64_t plan)
+{
+	struct loaded *l = find(m, plan);
+
+	if (l)
+		forget(m, l);
+}
+
+/* Planes come as descriptors or not at all: an empty file stands for the one with the planes. */
+static int open_new(int head, struct network **ret, struct error *reterr)
+{
+	_cleanup_close_ int nothing = -1;
+	int r = memfd_new_sparse(&nothing, "nothing", 1);
+
+	return r < 0 ? r : network_open_head(ret, head, nothing, reterr);
+}
+
+static int open_network(struct models *m, int head, const struct stat *st, struct network **ret,
+	struct error *reterr)
+{
+	list_for_each (l, &m->plans) {
+		const struct loaded *x = list_entry(l, struct loaded, link);
+
+		if (x->dev != st->st_dev || x->head != st->st_ino)
+			continue;
+		*ret = network_ref(cl_plan_engine(x->plan)->model->network);
+		return 0;
+	}
+	return open_new(head, ret, reterr);
+}
+
+static int offer_planes(struct network *n, const struct worker_load *load, const int *fds, struct error *reterr)
+{
+	for (uint32_t i = 0; i < load->n_planes; i++) {
+		const struct worker_plane *p = &load->planes[i];
+		int fd, r;
+
+		if (p->index != PLANE_FIXED && p->index >= n->planes_max)
+			return error_set(reterr, -EBADMSG, "the network has no plane %u", p->index + 1);
+		fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+		if (fd < 0)
+			return -errno;
+		r = plane_offer(n, p->index, p->layout, p->bytes, fd);
+		if (r < 0)
+			return error_set(reterr, r, "plane %u cannot be taken", p->index + 1);
+	}
+	return 0;
+}
+
+static int check_load(const struct models *m, const struct worker_load *load, uint32_t n, struct stat *ret_head,
+	const int *fds, struct error *reterr)
+{
+	if (load->n_planes > WORKER_PLANES || n != load->n_planes + 1)
+		return error_set(reterr, -EBADMSG, "%u descriptors came with %u planes", n, load->n_planes);
+	if (find(m, load->plan))
+		return error_set(reterr, -EEXIST, "this plan is loaded");
+	if (m->n == MODELS_PLANS_MAX)
+		return error_set(reterr, -ENOMEM, "there are %u plans", m->n);
+	if (fstat(fds[0], ret_head) < 0)
+		return -errno;
+	return 0;
+}
+
+/* The first run may compile what drivers compile late; the best of the others counts. */
+static int measure(struct cl_plan *p, uint64_t *ret_nsec, struct error *reterr)
+{
+	const struct plan *plan = cl_plan_engine(p);
+	_cleanup_free_ void *input = calloc(1, plan->input_floats_bytes);
+	_cleanup_free_ float *output = malloc(plan->output_bytes);
+	enum input_type type = plan->input_pixels_bytes > 0 ? INPUT_PIXELS : INPUT_FLOATS;
+
+	if (!input || !output)
+		return -ENOMEM;
+	*ret_nsec = UINT64_MAX;
+	for (int i = 0; i <= MEASURE_RUNS; i++) {
+		uint64_t begin = clock_now_nsec();
+		int r = cl_plan_run(p, type, input, output, reterr);
+
+		if (r < 0)
+			return r;
+		if (i > 0)
+			*ret_nsec = MIN_OF(*ret_nsec, clock_now_nsec() - begin);
+	}
+	return type == INPUT_PIXELS ? cl_plan_run(p, INPUT_FLOATS, input, output, reterr) : 0;
+}
+
+static int build(struct models *m, const struct worker_load *load, const int *fds, const struct stat *st,
+	struct cl_plan **ret, struct error *reterr)
+{
+	_cleanup_(network_unrefp) struct network *network = NULL;
+	_cleanup_(model_unrefp) struct model *model = NULL;
+	_cleanup_(plan_unrefp) struct plan *plan = NULL;
+	int r;
+
+	r = open_network(m, fds[0], st, &network, reterr);
+	if (r >= 0)
+		r = offer_planes(network, load, fds + 1, reterr);
+	if (r >= 0)
+		r = model_build(&model, network, load->bits, reterr);
+	if (network)
+		(void) plane_offers_drop(network);
+	if (r >= 0)
+		r = plan_new(&plan, model, cpu_flags(), reterr);
+	return r < 0 ? r : cl_plan_new(ret, m->cl, plan, reterr);
+}
+
+int models_load(struct models *m, const struct worker_load *load, const int *fds, uint32_t n,
+	uint64_t *ret_run_nsec, struct error *reterr)
+{
+	_cleanup_(cl_plan_freep) struct cl_plan *plan = NULL;
+	_cleanup_free_ struct loaded *l = calloc(1, sizeof *l);
+	struct stat st;
+	int r;
+
+	if (!l)
+		return -ENOMEM;
+	r = check_load(m, load, n, &st, fds, reterr);
+	if (r >= 0)
+		r = build(m, load, fds, &st, &plan, reterr);
+	if (r >= 0)
+		r = measure(plan, ret_run_nsec, reterr);
+	if (r < 0)
+		return r;
+	l->id = load->plan;
+	l->dev = st.st_dev;
+	l->head = st.st_ino;
+	l->plan = take_ptr(plan);
+	list_append(&m->plans, &l->link);
+	m->n++;
+	(void) take_ptr(l);
+	return 0;
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What bitshedd and bitshed-worker say to each other: one record per SEQPACKET datagram, little-endian,
+ * fixed size, no holes. Whoever reads a record checks version, type and size before anything else; what
+ * does not fit ends the connection. Neither side believes the other: the worker checks every
+ * descriptor, offset and size, the daemon every number and text.
+ *
+ *	daemon			worker
+ *	HELLO		->
+ *			<-	WELCOME		which device, or why none
+ *			<-	TRYING ...	before each kernel is built or tested: who dies here is known
+ *			<-	TESTED ...	each kernel against the scalar rows
+ *			<-	READY
+ *	REGION + fd	->			tensors of one request
+ *	LOAD + fds	->	LOADED		a model at one width: its head and its planes
+ *	RUN		->	DONE
+ *	UNLOAD		->	UNLOADED	buffers of planes that nobody needs are released
+ *
+ * The daemon sends one request at a time and waits for its answer.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#define WORKER_VERSION 1
+#define WORKER_TEXT 192
+#define WORKER_NAME 32
+#define WORKER_KERNELS 32 /* at most, in the list */
+#define WORKER_PLANES 9	  /* eight and the fixed ones */
+#define WORKER_FDS (1 + WORKER_PLANES)
+#define WORKER_REGION_BYTES_MAX (UINT64_C(1) << 32)
+
+enum worker_type {
+	WORKER_HELLO = 1,
+	WORKER_WELCOME,
+	WORKER_TRYING,
+	WORKER_TESTED,
+	WORKER_READY,
+	WORKER_REGION,
+	WORKER_LOAD,
+	WORKER_LOADED,
+	WORKER_UNLOAD,
+	WORKER_UNLOADED,
+	WORKER_RUN,
+	WORKER_DONE,
+	_WORKER_TYPE_MAX,
+};
+
+enum worker_kind {
+	WORKER_KIND_GPU,
+	WORKER_KIND_ACCELERATOR,
+	WORKER_KIND_CPU,
+	_WORKER_KIND_MAX,
+};
+
+struct worker_header {
+	uint16_t version, type;
+	uint32_t size; /* of the whole record */
+};
+
+/**
+ * struct worker_hello
+ * @device: part of the name of the platform or device to take, empty: the most promising one
+ * @banned: kernels that must not be built, @n_banned of them
+ */
+struct worker_hello {
+	struct worker_header header;
+	char device[WORKER_TEXT];
+	uint32_t n_banned, reserved;
+	char banned[WORKER_KERNELS][WORKER_NAME];
+};
+
+/**
+ * struct worker_welcome
+ * @result: 0, or a negative errno with @text
+ * @shares_memory: buffers over planes need no copy of them, measured
+ */
+struct worker_welcome {
+	struct worker_header header;
+	int32_t result;
+	uint32_t kind, units, shares_memory;
+	uint64_t memory_bytes;
+	char text[WORKER_TEXT], platform[WORKER_TEXT], device[WORKER_TEXT], driver[WORKER_TEXT],
+		version[WORKER_TEXT];
+};
+
+/** struct worker_trying - @test: 0 building, 1 testing */
+struct worker_trying {
+	struct worker_header header;
+	uint32_t test, reserved;
+	char kernel[WORKER_NAME];
+};
+
+/** struct worker_tested - @result: 0; -EILSEQ wrong numbers; another errno: it cannot be used */
+struct worker_tested {
+	struct worker_header header;
+	int32_t result;
+	uint32_t cached;
+	char kernel[WORKER_NAME], text[WORKER_TEXT];
+};
+
+/** struct worker_ready - @result: 0, or a negative errno: an operation has no kernel left */
+struct worker_ready {
+	struct worker_header header;
+	int32_t result;
+	uint32_t reserved;
+	uint64_t build_nsec, test_nsec;
+	char text[WORKER_TEXT];
+};
+
+/** struct worker_region - one descriptor: a memfd of @bytes, size sealed */
+struct worker_region {
+	struct worker_header header;
+	uint64_t bytes;
+};
+
+/** struct worker_plane - as plane_offer() has them; @index: PLANE_FIXED for those that are never shed */
+struct worker_plane {
+	uint32_t index, layout;
+	uint64_t bytes;
+};
+
+/** struct worker_load - descriptors: the head of the model file (network_head()), then each plane */
+struct worker_load {
+	struct worker_header header;
+	uint64_t plan;
+	double bits;
+	uint32_t n_planes, reserved;
+	struct worker_plane planes[WORKER_PLANES];
+};
+
+/** struct worker_loaded - @bytes: of all buffers on the device; @run_nsec: one inference, measured */
+struct worker_loaded {
+	struct worker_header header;
+	uint64_t plan, bytes, run_nsec;
+	int32_t result;
+	uint32_t reserved;
+	char text[WORKER_TEXT];
+};
+
+struct worker_unload {
+	struct worker_header header;
+	uint64_t plan;
+};
+
+struct worker_unloaded {
+	struct worker_header header;
+	uint64_t plan, bytes;
+};
+
+/** struct worker_run - @input_at, @output_at: into the region; @input_type: enum input_type */
+struct worker_run {
+	struct worker_header header;
+	uint64_t plan, cookie, input_at, output_at;
+	uint32_t input_type, reserved;
+};
+
+struct worker_done {
+	struct worker_header header;
+	uint64_t cookie, run_nsec;
+	int32_t result;
+	uint32_t reserved;
+	char text[WORKER_TEXT];
+};
+
+/* The largest record of either side. */
+union worker_record {
+	struct worker_header header;
+	struct worker_hello hello;
+	struct worker_welcome welcome;
+	struct worker_trying trying;
+	struct worker_tested tested;
+	struct worker_ready ready;
+	struct worker_region region;
+	struct worker_load load;
+	struct worker_loaded loaded;
+	struct worker_unload unload;
+	struct worker_unloaded unloaded;
+	struct worker_run run;
+	struct worker_done done;
+};
+
+_Static_assert(sizeof(struct worker_hello) == 216 + WORKER_KERNELS * WORKER_NAME - 8, "no holes");
+_Static_assert(sizeof(struct worker_load) == 32 + 16 * WORKER_PLANES, "no holes");
+_Static_assert(sizeof(struct worker_run) == 48, "no holes");
+
+/** worker_size() - of the record of a type. Return: 0 for an unknown type */
+static inline uint32_t worker_size(uint16_t type)
+{
+	static const uint32_t sizes[_WORKER_TYPE_MAX] = {
+		[WORKER_HELLO] = sizeof(struct worker_hello),
+		[WORKER_WELCOME] = sizeof(struct worker_welcome),
+		[WORKER_TRYING] = sizeof(struct worker_trying),
+		[WORKER_TESTED] = sizeof(struct worker_tested),
+		[WORKER_READY] = sizeof(struct worker_ready),
+		[WORKER_REGION] = sizeof(struct worker_region),
+		[WORKER_LOAD] = sizeof(struct worker_load),
+		[WORKER_LOADED] = sizeof(struct worker_loaded),
+		[WORKER_UNLOAD] = sizeof(struct worker_unload),
+		[WORKER_UNLOADED] = sizeof(struct worker_unloaded),
+		[WORKER_RUN] = sizeof(struct worker_run),
+		[WORKER_DONE] = sizeof(struct worker_done),
+	};
+
+	return type < _WORKER_TYPE_MAX ? sizes[type] : 0;
+}
+
+/** worker_header() - of a record of a type */
+static inline struct worker_header worker_header(enum worker_type type)
+{
+	return (struct worker_header){WORKER_VERSION, (uint16_t) type, worker_size((uint16_t) type)};
+}
+
+/** worker_check() - is what came one of our records? */
+static inline int worker_check(const union worker_record *record, uint64_t size)
+{
+	if (size < sizeof record->header || record->header.version != WORKER_VERSION)
+		return 0;
+	return record->header.size == size && worker_size(record->header.type) == size;
+}
