@@ -97,7 +97,7 @@ int complain(struct command *c, int r, const struct bitshed_error *e, const char
 				       "--bus=ADDRESS|session.\n");
 	else if (code == EXIT_CODE_DENIED)
 		(void) fprintf(stderr, "A model that a user loaded is changed by that user or an "
-				       "administrator; everything else takes the group 'bitshed'.\n");
+				       "administrator; see the permissions in bitshedd(8).\n");
 	else if (strcmp(e->name, "org.bitshed.Error.Exists") == 0)
 		(void) fprintf(
 			stderr, "Use another name, or 'bitshed unload' the old one first.\n");

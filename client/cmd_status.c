@@ -14,6 +14,12 @@ static const char *bits_text(char to[16], double bits)
 	return to;
 }
 
+static const char *count_text(char to[24], const struct bitshed_model *m, uint64_t n)
+{
+	(void) snprintf(to, 24, m->statistics_known ? "%" PRIu64 : "-", n);
+	return to;
+}
+
 static void print_table(struct bitshed_model *const *models, int n)
 {
 	int width = 5;
@@ -25,12 +31,12 @@ static void print_table(struct bitshed_model *const *models, int n)
 		"RESIDENT", "LATENCY", "REQUESTS", "FAILED", "WHY");
 	for (int i = 0; i < n; i++) {
 		const struct bitshed_model *m = models[i];
-		char bits[16], most[16], size[16], latency[16];
+		char bits[16], most[16], size[16], latency[16], requests[24], failures[24];
 
-		printf("%-*s  %-8s %5s %5s %10s %10s %10" PRIu64 " %8" PRIu64 "  %s\n", width,
+		printf("%-*s  %-8s %5s %5s %10s %10s %10s %8s  %s\n", width,
 			m->name, m->state, bits_text(bits, m->bits), bits_text(most, m->bits_max),
 			size_text(size, m->resident_bytes), time_text(latency, m->latency_nsec),
-			m->requests, m->failures,
+			count_text(requests, m, m->requests), count_text(failures, m, m->failures),
 			strcmp(m->state, "failed") == 0 ? m->state_reason : m->rule_text);
 	}
 }
@@ -51,9 +57,11 @@ static void print_model_json(const struct bitshed_model *m)
 	json_string(m->rule_text);
 	printf(",\"method\":");
 	json_string(m->method);
-	printf(",\"resident_bytes\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"failures\":%" PRIu64
-	       ",\"run_nsec\":%" PRIu64 ",\"latency_nsec\":%" PRIu64,
-		m->resident_bytes, m->requests, m->failures, m->run_nsec, m->latency_nsec);
+	printf(",\"resident_bytes\":%" PRIu64, m->resident_bytes);
+	if (m->statistics_known)
+		printf(",\"requests\":%" PRIu64 ",\"failures\":%" PRIu64 ",\"run_nsec\":%" PRIu64
+		       ",\"latency_nsec\":%" PRIu64,
+			m->requests, m->failures, m->run_nsec, m->latency_nsec);
 	printf(",\"input_type\":");
 	json_string(m->input_type);
 	printf(",\"input_shape\":[%u,%u,%u],\"output_shape\":[%u,%u,%u],\"accuracy\":[",

@@ -96,7 +96,7 @@ static const struct {
 	{SD_BUS_ERROR_NAME_HAS_NO_OWNER, ECONNREFUSED,
 		"bitshedd is not running on this bus; start it, or name another bus"},
 	{SD_BUS_ERROR_ACCESS_DENIED, EACCES,
-		"the bus does not let this user do that; bitshedd's group or an administrator may"},
+		"the bus does not let this user do that"},
 	{SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, EACCES, NULL},
 	{SD_BUS_ERROR_NO_REPLY, ETIMEDOUT, "bitshedd did not answer"},
 	{SD_BUS_ERROR_TIMEOUT, ETIMEDOUT, "bitshedd did not answer in time"},

@@ -36,10 +36,13 @@ static const struct property model_properties[] = {
 	{"Accuracy",      "a(dddu)", M(accuracy)},
 	{"Method",        "s",       M(method)},
 	{"SourceHash",    "s",       M(source_hash)},
-	{"Requests",      "t",       M(requests)},
-	{"Failures",      "t",       M(failures)},
-	{"RunNSec",       "t",       M(run_nsec)},
-	{"LatencyNSec",   "t",       M(latency_nsec)},
+	{}
+};
+static const struct property statistics[] = {
+	{"requests",     "t", M(requests)},
+	{"failures",     "t", M(failures)},
+	{"run-nsec",     "t", M(run_nsec)},
+	{"latency-nsec", "t", M(latency_nsec)},
 	{}
 };
 static const struct property device_properties[] = {
@@ -264,6 +267,26 @@ static int get_all(struct bitshed *b, const char *path, const char *interface, s
 	return call(b, m, CALL_USEC, ret, e);
 }
 
+/* Refused: the model is another user's, and stays without them. */
+static int get_statistics(struct bitshed *b, struct bitshed_model *m)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m_call = NULL, *reply = NULL;
+	_cleanup_(client_freep) char *path = NULL;
+	struct bitshed_error e = {};
+	int r = model_path(&path, m->name);
+
+	if (r >= 0)
+		r = sd_bus_message_new_method_call(
+			b->bus, &m_call, BITSHED_BUS_NAME, path, BITSHED_MODEL_INTERFACE, "GetStatistics");
+	if (r < 0)
+		return r;
+	if (call(b, m_call, CALL_USEC, &reply, &e) < 0)
+		return 0;
+	r = read_properties(reply, statistics, m);
+	m->statistics_known = r >= 0;
+	return r;
+}
+
 int bitshed_get_daemon(struct bitshed *b, struct bitshed_daemon **ret, struct bitshed_error *reterr)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -313,6 +336,8 @@ int bitshed_get_model(struct bitshed *b, struct bitshed_model **ret, const char 
 	r = read_properties(reply, model_properties, m);
 	if (r >= 0)
 		r = finish(model_properties, m);
+	if (r >= 0)
+		r = get_statistics(b, m);
 	if (r < 0) {
 		bitshed_model_free(m);
 		return fail_bus(reterr, r, NULL);
@@ -425,11 +450,18 @@ int bitshed_list_models(
 {
 	struct listing l = {
 		BITSHED_MODEL_INTERFACE, model_properties, sizeof(struct bitshed_model)};
-	int r = list(b, &l, reterr);
+	int n = list(b, &l, reterr);
+	int r = n;
 
-	if (r >= 0)
+	for (int i = 0; r >= 0 && i < n; i++)
+		r = get_statistics(b, l.objects[i]);
+	if (r < 0 && n >= 0) {
+		free_listing(&l);
+		return fail_bus(reterr, r, NULL);
+	}
+	if (n >= 0)
 		*ret = (struct bitshed_model **) l.objects;
-	return r;
+	return n;
 }
 
 int bitshed_list_devices(

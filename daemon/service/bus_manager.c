@@ -103,7 +103,7 @@ static int method_set_bits(sd_bus_message *m, void *userdata, sd_bus_error *ret)
 	if (r < 0)
 		return r;
 	r = catalog_find_ready(userdata, name, &e, &why);
-	/* The machine's own models are for all whom the bus lets through. */
+	/* The machine's own models are for all who may set widths. */
 	if (r >= 0 && !e->configured)
 		r = may_change(m, e, &why);
 	if (r >= 0)
@@ -412,7 +412,7 @@ static int get_devices(sd_bus *bus, const char *path, const char *interface, con
 	return sd_bus_message_append(reply, "ao", 1, BUS_DEVICE_CPU_PATH);
 }
 
-/* Who may call what is said by the bus policy and, per object, here: all are open to the bus. */
+/* Who may call what is said in bus_gate.c and, per object, here: all are open to the bus. */
 /* clang-format off */
 static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_START(0),

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "bitshed/protocol.h"
+#include "service/bus.h"
 #include "service/bus_objects.h"
 #include "service/catalog.h"
 #include "service/manager.h"
@@ -152,10 +153,40 @@ GETTER(source_hash)
 	return sd_bus_message_append(reply, "s", e->network ? e->network->source_hash : "");
 }
 
+static int append_statistics(sd_bus_message *reply, const struct stats *stats)
+{
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "{sv}");
+	if (r >= 0)
+		r = bus_append_u64(reply, "requests", stats->requests);
+	if (r >= 0)
+		r = bus_append_u64(reply, "failures", stats->failures);
+	if (r >= 0)
+		r = bus_append_u64(reply, "run-nsec", stats->run_nsec);
+	if (r >= 0)
+		r = bus_append_u64(reply, "latency-nsec", stats->latency_nsec);
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int method_get_statistics(sd_bus_message *m, void *userdata, sd_bus_error *ret)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	const struct entry *e = userdata;
+	int r;
+
+	r = sd_bus_message_new_method_return(m, &reply);
+	if (r >= 0)
+		r = append_statistics(reply, &e->stats);
+	return r < 0 ? r : sd_bus_send(e->manager->bus, reply, NULL);
+}
+
 /* clang-format off */
 #define EMITS SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_START(0),
+	SD_BUS_METHOD_WITH_ARGS("GetStatistics", SD_BUS_NO_ARGS, SD_BUS_RESULT("a{sv}", statistics),
+		method_get_statistics, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_PROPERTY("Name", "s", get_name, 0, SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_PROPERTY("State", "s", get_state, 0, EMITS),
 	SD_BUS_PROPERTY("StateReason", "s", get_state_reason, 0, EMITS),
@@ -175,10 +206,6 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_PROPERTY("Accuracy", "a(dddu)", get_accuracy, 0, EMITS),
 	SD_BUS_PROPERTY("Method", "s", get_method, 0, EMITS),
 	SD_BUS_PROPERTY("SourceHash", "s", get_source_hash, 0, EMITS),
-	SD_BUS_PROPERTY("Requests", "t", NULL, offsetof(struct entry, stats.requests), 0),
-	SD_BUS_PROPERTY("Failures", "t", NULL, offsetof(struct entry, stats.failures), 0),
-	SD_BUS_PROPERTY("RunNSec", "t", NULL, offsetof(struct entry, stats.run_nsec), 0),
-	SD_BUS_PROPERTY("LatencyNSec", "t", NULL, offsetof(struct entry, stats.latency_nsec), 0),
 	SD_BUS_VTABLE_END
 };
 #undef EMITS

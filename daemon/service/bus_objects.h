@@ -27,6 +27,9 @@ void bus_manager_changed(struct manager *m, const char *property);
  */
 void bus_manager_forget_calls(struct manager *m);
 
+/** bus_gate_add() - from now on calls need permission, see authority.h. Return: 0 or errno */
+int bus_gate_add(struct manager *m);
+
 /** bus_model_add() - make the object, e->path, e->object. Return: 0 or errno */
 int bus_model_add(struct entry *e);
 void bus_model_added(struct entry *e);

@@ -38,20 +38,27 @@ static int get_memory_bytes(sd_bus *bus, const char *path, const char *interface
 	return sd_bus_message_append(reply, "t", (uint64_t) s->region.bytes);
 }
 
+/*
+ * Explicit: the list of all objects, which everybody may have, names sessions and does not say whose
+ * they are or what they do.
+ */
+#define CONST (SD_BUS_VTABLE_PROPERTY_CONST | SD_BUS_VTABLE_PROPERTY_EXPLICIT)
 /* clang-format off */
 static const sd_bus_vtable vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_METHOD("Close", "", "", method_close, SD_BUS_VTABLE_UNPRIVILEGED),
-	SD_BUS_PROPERTY("Model", "s", get_model, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("Model", "s", get_model, 0, CONST),
 	SD_BUS_PROPERTY("Slots", "u", NULL, offsetof(struct session, region.slots),
-		SD_BUS_VTABLE_PROPERTY_CONST),
-	SD_BUS_PROPERTY("MemoryBytes", "t", get_memory_bytes, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+		CONST),
+	SD_BUS_PROPERTY("MemoryBytes", "t", get_memory_bytes, 0, CONST),
 	SD_BUS_PROPERTY("Uid", "u", NULL, offsetof(struct session, uid),
-		SD_BUS_VTABLE_PROPERTY_CONST),
-	SD_BUS_PROPERTY("Requests", "t", NULL, offsetof(struct session, requests), 0),
+		CONST),
+	SD_BUS_PROPERTY("Requests", "t", NULL, offsetof(struct session, requests),
+		SD_BUS_VTABLE_PROPERTY_EXPLICIT),
 	SD_BUS_VTABLE_END
 };
 /* clang-format on */
+#undef CONST
 
 int bus_session_add(struct session *s)
 {

@@ -44,7 +44,7 @@ enum entry_state {
 /**
  * struct entry - one model; counted
  * @path: object path; @uid: who loaded it; @charged_bytes: in that user's account
- * @configured: by the operator and not by a call: for all whom the bus lets through
+ * @configured: by the operator and not by a call: for all who may set widths
  * @fd: the file, while it is being opened
  * @network, @plan: NULL unless READY (network: or PARKED, or being built); @sizes: known with the first plan
  * @active: what @plan was built for; @building: what the job is building

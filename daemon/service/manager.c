@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "bitshed/protocol.h"
+#include "service/authority.h"
 #include "service/bus_objects.h"
 #include "service/catalog.h"
 #include "service/holds.h"
@@ -286,7 +287,9 @@ static int appear(struct manager *m, const struct manager_options *options, stru
 	r = open_bus(m, options->bus, reterr);
 	if (r < 0)
 		return r;
-	r = bus_manager_add(m);
+	r = bus_gate_add(m);
+	if (r >= 0)
+		r = bus_manager_add(m);
 	if (r >= 0)
 		r = bus_device_add(m);
 	if (r < 0)
@@ -372,6 +375,7 @@ struct manager *manager_free(struct manager *m)
 	workspace_done(&m->workspace);
 	m->device = device_free(m->device);
 	limits_done(&m->limits);
+	m->authority = authority_free(m->authority);
 	(void) sd_bus_flush_close_unref(m->bus);
 	(void) sd_event_unref(m->event);
 	(void) config_unref(m->config);

@@ -22,6 +22,7 @@
  * @calls_bytes: inputs that the waiting calls keep in memory
  * @rules: of the policy files; NULL: there are none; @inputs: what the board feels, without the time
  * @device: the processor; @workspace: its scratch, of whoever runs a request of @queue
+ * @authority: who may do what on @bus
  * @power: what the board feels, heard on @power_bus (which may be @bus)
  * @wake: decides again at @wake_nsec, CLOCK_BOOTTIME, though nothing changes; 0: not armed
  * @config: replaced whole; @config_file, @dropin_dir: where it came from
@@ -37,6 +38,7 @@ struct manager {
 	enum profile profile;
 	struct rules *rules;
 	struct policy_inputs inputs;
+	struct authority *authority;
 	sd_bus *power_bus;
 	struct power *power;
 	sd_event_source *wake;

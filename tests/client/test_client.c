@@ -274,7 +274,10 @@ static int as_another(struct bitshed *theirs)
 	return bitshed_unload(theirs, "theirs", NULL) != -EACCES ? 22 : 0;
 }
 
-/* In a child, because there is no way back. Return: its exit code */
+/*
+ * In a child, because there is no way back. The group stays, which is the daemon's too: its members may
+ * load. Return: its exit code
+ */
 static int as_user(unsigned int id, int (*act)(struct bitshed *theirs))
 {
 	pid_t pid = fork();
@@ -283,7 +286,7 @@ static int as_user(unsigned int id, int (*act)(struct bitshed *theirs))
 	if (pid == 0) {
 		struct bitshed *theirs = NULL;
 
-		if (setgid(id) < 0 || setuid(id) < 0 || bitshed_open(&theirs, NULL, NULL) < 0)
+		if (setuid(id) < 0 || bitshed_open(&theirs, NULL, NULL) < 0)
 			_exit(10);
 		_exit(act(theirs));
 	}

@@ -52,6 +52,26 @@ double caller_bits(sd_bus *bus, const char *name)
 	return bits;
 }
 
+uint64_t caller_statistic(sd_bus *bus, const char *name, const char *key)
+{
+	sd_bus_message *reply = NULL;
+	uint64_t value, found = UINT64_MAX;
+	char *path = NULL;
+	const char *is;
+
+	CU_ASSERT_FATAL(sd_bus_path_encode(MODEL_PATH, name, &path) >= 0);
+	CU_ASSERT_FATAL(sd_bus_call_method(bus, BITSHED_BUS_NAME, path, BITSHED_MODEL_INTERFACE, "GetStatistics",
+				NULL, &reply, "")
+			>= 0);
+	CU_ASSERT_FATAL(sd_bus_message_enter_container(reply, 'a', "{sv}") >= 0);
+	while (sd_bus_message_read(reply, "{sv}", &is, "t", &value) > 0)
+		if (strcmp(is, key) == 0)
+			found = value;
+	(void) sd_bus_message_unref(reply);
+	free(path);
+	return found;
+}
+
 int caller_load(sd_bus *bus, const char *name, int fd, const char **ret_error)
 {
 	*ret_error = caller_error(bus, "LoadModel", "sha{sv}", name, fd, 0);

@@ -28,6 +28,9 @@ const char *caller_error(sd_bus *bus, const char *method, const char *types, ...
 /** caller_bits() - Model1.Bits */
 double caller_bits(sd_bus *bus, const char *name);
 
+/** caller_statistic() - one entry of Model1.GetStatistics(); UINT64_MAX when it is not there */
+uint64_t caller_statistic(sd_bus *bus, const char *name, const char *key);
+
 /** caller_text() - a string property of Model1 (static) */
 const char *caller_text(sd_bus *bus, const char *name, const char *property);
 

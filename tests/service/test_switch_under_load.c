@@ -89,15 +89,6 @@ static uint32_t switch_count(void)
 	return getenv("BITSHED_TEST_SHORT") ? 50 : 500;
 }
 
-static uint64_t read_u64(sd_bus *bus, const char *property)
-{
-	uint64_t value = 0;
-
-	(void) sd_bus_get_property_trivial(bus, BITSHED_BUS_NAME, BITSHED_PATH "/model/net",
-		BITSHED_MODEL_INTERFACE, property, NULL, 't', &value);
-	return value;
-}
-
 static void switch_back_and_forth(sd_bus *bus)
 {
 	for (uint32_t i = 0; i < switch_count(); i++) {
@@ -114,8 +105,8 @@ static void check_counts(sd_bus *bus)
 	CU_ASSERT_EQUAL(n_wrong, 0);
 	CU_ASSERT_EQUAL(n_late, 0);
 	CU_ASSERT_TRUE(answered[2] > 0 && answered[4] > 0);
-	CU_ASSERT_EQUAL(read_u64(bus, "Requests"), answered[2] + answered[4]);
-	CU_ASSERT_EQUAL(read_u64(bus, "Failures"), 0);
+	CU_ASSERT_EQUAL(caller_statistic(bus, "net", "requests"), answered[2] + answered[4]);
+	CU_ASSERT_EQUAL(caller_statistic(bus, "net", "failures"), 0);
 }
 
 static void switch_under_load(const char *config)

@@ -99,6 +99,7 @@ struct bitshed_accuracy {
  * @rule: what decided @bits, one of @rules; @rule_text: the same for a person
  * @input_shape: height, width, channels; @output_shape likewise
  * @run_nsec, @latency_nsec: means over the last requests
+ * @statistics_known: false where the model is another user's: then requests, failures and means are 0
  */
 struct bitshed_model {
 	char *name, *state, *state_reason, *rule, *rule_text, *input_type, *method, *source_hash;
@@ -109,6 +110,7 @@ struct bitshed_model {
 	size_t n_rules, n_labels;
 	struct bitshed_accuracy *accuracy;
 	size_t n_accuracy;
+	bool statistics_known;
 };
 
 /** struct bitshed_device - a device as it was when asked; read only, later versions append members
