@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "service/layers.h"
 #include "service/manager.h"
 
 #define MODELS_MAX 64
@@ -21,10 +22,9 @@ static const char help[] =
 	"  --bus=system|session|ADDRESS  where to appear (default: system)\n"
 	"  --power-bus=BUS               where UPower, logind and so on are (default: as --bus)\n"
 	"  --sysfs=FOLDER                where sensors are (default: /sys)\n"
-	"  --config=FILE                 configuration (default: /etc/bitshed/bitshed.yaml), and "
-	"FILE.d/*.yaml\n"
-	"  --policy=FILE                 rules of this file only (default: all of /usr/lib/bitshed/policies and\n"
-	"                                /etc/bitshed/policies)\n"
+	"  --config=FILE                 settings of this file and FILE.d/*.yaml only (default: bitshed.yaml and\n"
+	"                                bitshed.yaml.d of /usr/lib/bitshed, /run/bitshed and /etc/bitshed)\n"
+	"  --policy=FILE                 rules of this file only (default: policies of the same folders)\n"
 	"  --check-config                read the configuration, say what is wrong with it, and "
 	"exit\n"
 	"  --model=NAME=FILE             load this model at the start; may be given again\n"
@@ -34,7 +34,6 @@ static const char help[] =
 struct arguments {
 	struct manager_options options;
 	struct config_model models[MODELS_MAX];
-	char dropin_dir[4096];
 	int log_level;
 	bool check_config;
 };
@@ -136,10 +135,6 @@ static int parse(struct arguments *a, int argc, char **argv)
 	}
 	if (optind < argc)
 		return usage("unexpected argument", argv[optind]);
-	if (snprintf(a->dropin_dir, sizeof a->dropin_dir, "%s.d", a->options.config_file)
-		>= (int) sizeof a->dropin_dir)
-		return usage("too long", a->options.config_file);
-	a->options.dropin_dir = a->dropin_dir;
 	a->options.memory_watch = getenv("MEMORY_PRESSURE_WATCH");
 	a->options.memory_write = getenv("MEMORY_PRESSURE_WRITE");
 	a->options.models = a->models;
@@ -152,7 +147,7 @@ static int check_config(const struct arguments *a)
 	struct error why = {};
 	int r;
 
-	r = config_load(&config, a->options.config_file, a->options.dropin_dir, &why);
+	r = config_load(&config, layers_default, a->options.config_file, &why);
 	if (r < 0)
 		fprintf(stderr, "%s\n", error_text(&why, r));
 	return r;
@@ -187,7 +182,7 @@ static int run(const struct arguments *a)
 int main(int argc, char **argv)
 {
 	static struct arguments a = {
-		.options = {.bus = "system", .config_file = "/etc/bitshed/bitshed.yaml"},
+		.options = {.bus = "system"},
 		.log_level = LOG_INFO,
 	};
 	int r;

@@ -14,7 +14,7 @@ int check_command(int argc, char **argv)
 		return EXIT_CODE_USAGE;
 	if (optind == argc)
 		return usage_error("files of rules", "none");
-	r = rules_load(&rules, NULL, NULL, (const char *const *) argv + optind,
+	r = rules_load(&rules, NULL, (const char *const *) argv + optind,
 		(uint32_t) (argc - optind), &why);
 	if (r < 0)
 		return complain(r, &why);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "rehearse/tool.h"
+#include "service/layers.h"
 
 static const char help[] =
 	"Usage: bitshed policy VERB [OPTION...] [ARGUMENT...]\n"
@@ -55,8 +56,7 @@ int complain(int r, const struct error *e)
 
 int load_rules(struct rules **ret, const char *file, struct error *reterr)
 {
-	return rules_load(
-		ret, BITSHED_POLICY_DIR, BITSHED_LOCAL_POLICY_DIR, &file, !!file, reterr);
+	return rules_load(ret, layers_default, &file, !!file, reterr);
 }
 
 int main(int argc, char **argv)

@@ -7,7 +7,6 @@
  */
 #include "service/config.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -19,8 +18,8 @@
 
 #include "base/fd.h"
 #include "service/config_read.h"
+#include "service/layers.h"
 
-#define DROPINS_MAX 256
 #define KIB UINT64_C(1024)
 #define MIB (KIB * 1024)
 #define GIB (MIB * 1024)
@@ -189,65 +188,50 @@ static int load_file(struct config *c, const char *path, struct error *reterr)
 	return config_read_text(c, path, text, size, reterr);
 }
 
-static int is_dropin(const struct dirent *entry)
+static int load_dropins(struct config *c, const char *const *folders, const char *below, struct error *reterr)
 {
-	const char *dot = strrchr(entry->d_name, '.');
+	_cleanup_(layers_freep) char **paths = NULL;
+	int r, n = layers_list(&paths, folders, below, reterr);
 
-	return entry->d_name[0] != '.' && dot && strcmp(dot, ".yaml") == 0;
-}
-
-/* By bytes, not by locale: the same files must win on every machine. */
-static int compare_names(const struct dirent **a, const struct dirent **b)
-{
-	return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int load_dropins(struct config *c, const char *folder, struct error *reterr)
-{
-	struct dirent **entries = NULL;
-	int r = 0, n = scandir(folder, &entries, is_dropin, compare_names);
-
-	if (n < 0 && errno == ENOENT)
-		return 0;
-	if (n < 0)
-		return error_set(reterr, -errno, "%.100s: %s", folder, strerrordesc_np(errno));
-	if (n > DROPINS_MAX)
-		r = error_set(reterr, -E2BIG, "%.100s: expected at most %d files", folder, DROPINS_MAX);
 	for (int i = 0; i < n; i++) {
-		_cleanup_free_ char *path = NULL;
-
-		if (r == 0 && asprintf(&path, "%s/%s", folder, entries[i]->d_name) < 0) {
-			path = NULL;
-			r = -ENOMEM;
-		}
-		if (r == 0)
-			r = load_file(c, path, reterr);
-		free(entries[i]);
+		r = load_file(c, paths[i], reterr);
+		if (r < 0)
+			return r;
 	}
-	free(entries);
-	return r;
+	return n < 0 ? n : 0;
 }
 
-int config_load(struct config **ret, const char *main_file, const char *dropin_dir,
-	struct error *reterr)
+static int load_one(struct config *c, const char *file, struct error *reterr)
+{
+	int r = load_file(c, file, reterr);
+
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (reterr)
+		reterr->text[0] = '\0';
+	return load_dropins(c, (const char *const[]){file, NULL}, ".d", reterr);
+}
+
+static int load_layers(struct config *c, const char *const *folders, struct error *reterr)
+{
+	_cleanup_free_ char *file = layers_find(folders, "bitshed.yaml");
+	int r = 0;
+
+	if (file)
+		r = load_file(c, file, reterr);
+	return r < 0 ? r : load_dropins(c, folders, "/bitshed.yaml.d", reterr);
+}
+
+int config_load(struct config **ret, const char *const *folders, const char *file, struct error *reterr)
 {
 	_cleanup_(config_unrefp) struct config *c = NULL;
 	int r = config_new(&c);
 
 	if (r < 0)
 		return r;
-	if (main_file) {
-		r = load_file(c, main_file, reterr);
-		if (r < 0 && r != -ENOENT)
-			return r;
-	}
-	if (reterr)
-		reterr->text[0] = '\0';
-	if (dropin_dir) {
-		r = load_dropins(c, dropin_dir, reterr);
-		if (r < 0)
-			return r;
-	}
+	r = file ? load_one(c, file, reterr) : load_layers(c, folders, reterr);
+	if (r < 0)
+		return r;
 	*ret = take_ptr(c);
 	return 0;
 }

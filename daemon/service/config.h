@@ -49,15 +49,15 @@ struct config {
 int config_new(struct config **ret);
 
 /**
- * config_load() - the defaults, then @main_file, then each "*.yaml" of @dropin_dir by name
+ * config_load() - the defaults, then a file, then drop-ins over it by their names
  * @ret: counted, the caller gets one reference; on failure untouched
- * @main_file: NULL or a file that does not exist: nothing to read there; @dropin_dir likewise
+ * @folders: layers, see layers.h: "bitshed.yaml" of the strongest that has one, "bitshed.yaml.d" of all
+ * @file: read instead, and the drop-ins of "@file.d"; or NULL. Nothing has to exist.
  *
  * Return: 0; -EINVAL with "file:line:column: what was expected", the line and a caret; or an errno of
  * reading. Any thread.
  */
-int config_load(struct config **ret, const char *main_file, const char *dropin_dir,
-	struct error *reterr);
+int config_load(struct config **ret, const char *const *folders, const char *file, struct error *reterr);
 
 struct config *config_ref(struct config *c);
 struct config *config_unref(struct config *c);

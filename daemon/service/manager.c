@@ -20,6 +20,7 @@
 #include "service/bus_objects.h"
 #include "service/catalog.h"
 #include "service/holds.h"
+#include "service/layers.h"
 #include "service/session.h"
 
 static int run_on_device(void *userdata, struct request *request)
@@ -122,8 +123,7 @@ static int load_rules(struct manager *m, struct error *reterr)
 	_cleanup_(rules_freep) struct rules *rules = NULL;
 	int r;
 
-	r = rules_load(&rules, BITSHED_POLICY_DIR, BITSHED_LOCAL_POLICY_DIR, &m->policy_file, !!m->policy_file,
-		reterr);
+	r = rules_load(&rules, layers_default, &m->policy_file, !!m->policy_file, reterr);
 	if (r >= 0)
 		r = rules_take_numbers(rules, m->rules);
 	if (r < 0)
@@ -139,7 +139,7 @@ static int reload(struct manager *m, struct error *reterr)
 	struct config *config;
 	int r;
 
-	r = config_load(&config, m->config_file, m->dropin_dir, reterr);
+	r = config_load(&config, layers_default, m->config_file, reterr);
 	if (r < 0)
 		return r;
 	r = load_rules(m, reterr);
@@ -317,9 +317,8 @@ int manager_new(struct manager **ret, const struct manager_options *options, str
 	limits_init(&m->limits);
 	m->profile = PROFILE_BALANCED;
 	m->config_file = options->config_file;
-	m->dropin_dir = options->dropin_dir;
 	m->policy_file = options->policy_file;
-	r = config_load(&m->config, m->config_file, m->dropin_dir, reterr);
+	r = config_load(&m->config, layers_default, m->config_file, reterr);
 	if (r >= 0)
 		r = load_rules(m, reterr);
 	if (r < 0)

@@ -25,13 +25,13 @@
  * @authority: who may do what on @bus
  * @power: what the board feels, heard on @power_bus (which may be @bus)
  * @wake: decides again at @wake_nsec, CLOCK_BOOTTIME, though nothing changes; 0: not armed
- * @config: replaced whole; @config_file, @dropin_dir: where it came from
+ * @config: replaced whole; @config_file: where it came from, NULL: the layers
  */
 struct manager {
 	sd_event *event;
 	sd_bus *bus;
 	struct config *config;
-	const char *config_file, *dropin_dir, *policy_file;
+	const char *config_file, *policy_file;
 	struct list entries, sessions, calls, holds;
 	uint32_t n_entries, n_sessions;
 	uint64_t session_serial, calls_bytes;
@@ -56,12 +56,13 @@ struct manager {
  * @power_bus: the same, where UPower and its like are; NULL: on @bus
  * @memory_watch, @memory_write: of systemd's environment, or NULL
  * @sysfs: NULL: /sys
+ * @config_file: read instead of the layers, with the drop-ins of its own, or NULL
  * @policy_file: read instead of the folders, or NULL
  * @models: loaded at the start, beside those of the configuration
  */
 struct manager_options {
 	const char *bus, *power_bus, *sysfs, *memory_watch, *memory_write;
-	const char *config_file, *dropin_dir, *policy_file;
+	const char *config_file, *policy_file;
 	struct config_model *models;
 	uint32_t n_models;
 };

@@ -2,7 +2,6 @@
 /* A set of rules in memory, and the files that it comes from. */
 #include "service/rules.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,8 +9,7 @@
 #include <string.h>
 
 #include "service/config_read.h"
-
-#define FILES_MAX 256
+#include "service/layers.h"
 
 int rules_new(struct rules **ret)
 {
@@ -158,84 +156,21 @@ static int load_file(struct rules *r, const char *path, struct error *reterr)
 	return q < 0 ? q : rules_read_text(r, path, text, size, reterr);
 }
 
-struct files {
-	char names[FILES_MAX][256];
-	bool local[FILES_MAX];
-	uint32_t n;
-};
-
-static int add_file(struct files *f, const char *name, bool local)
+static int load_folders(struct rules *r, const char *const *folders, struct error *reterr)
 {
-	for (uint32_t i = 0; i < f->n; i++)
-		if (strcmp(f->names[i], name) == 0) {
-			f->local[i] = local;
-			return 0;
-		}
-	if (f->n == FILES_MAX)
-		return -E2BIG;
-	(void) snprintf(f->names[f->n], sizeof f->names[0], "%s", name);
-	f->local[f->n++] = local;
-	return 0;
-}
+	_cleanup_(layers_freep) char **paths = NULL;
+	int q, n = layers_list(&paths, folders, "/policies", reterr);
 
-static int add_folder(struct files *f, const char *folder, bool local, struct error *reterr)
-{
-	DIR *d = folder ? opendir(folder) : NULL;
-	int q = 0;
-
-	if (!d && (!folder || errno == ENOENT))
-		return 0;
-	if (!d)
-		return error_set(reterr, -errno, "%.100s: %s", folder, strerrordesc_np(errno));
-	for (struct dirent *entry; q == 0 && (entry = readdir(d));) {
-		const char *dot = strrchr(entry->d_name, '.');
-
-		if (entry->d_name[0] != '.' && dot && strcmp(dot, ".yaml") == 0)
-			q = add_file(f, entry->d_name, local);
+	for (int i = 0; i < n; i++) {
+		q = load_file(r, paths[i], reterr);
+		if (q < 0)
+			return q;
 	}
-	(void) closedir(d);
-	return q < 0 ? error_set(reterr, q, "%.100s: expected at most %d files", folder, FILES_MAX)
-		     : 0;
+	return n < 0 ? n : 0;
 }
 
-/* By bytes, not by locale: the same files must win on every machine. */
-static int next_file(const struct files *f, const char *after)
-{
-	int best = -1;
-
-	for (uint32_t i = 0; i < f->n; i++)
-		if (strcmp(f->names[i], after) > 0 &&
-			(best < 0 || strcmp(f->names[i], f->names[best]) < 0))
-			best = (int) i;
-	return best;
-}
-
-static int load_folders(
-	struct rules *r, const char *vendor_dir, const char *local_dir, struct error *reterr)
-{
-	_cleanup_free_ struct files *f = calloc(1, sizeof *f);
-	int q, i;
-
-	if (!f)
-		return -ENOMEM;
-	q = add_folder(f, vendor_dir, false, reterr);
-	if (q >= 0)
-		q = add_folder(f, local_dir, true, reterr);
-	for (i = next_file(f, ""); q >= 0 && i >= 0; i = next_file(f, f->names[i])) {
-		_cleanup_free_ char *path = NULL;
-
-		if (asprintf(&path, "%s/%s", f->local[i] ? local_dir : vendor_dir, f->names[i]) <
-			0) {
-			path = NULL;
-			return -ENOMEM;
-		}
-		q = load_file(r, path, reterr);
-	}
-	return q;
-}
-
-int rules_load(struct rules **ret, const char *vendor_dir, const char *local_dir,
-	const char *const *files, uint32_t n_files, struct error *reterr)
+int rules_load(struct rules **ret, const char *const *folders, const char *const *files, uint32_t n_files,
+	struct error *reterr)
 {
 	_cleanup_(rules_freep) struct rules *r = NULL;
 	int q = rules_new(&r);
@@ -243,7 +178,7 @@ int rules_load(struct rules **ret, const char *vendor_dir, const char *local_dir
 	for (uint32_t i = 0; q >= 0 && i < n_files; i++)
 		q = load_file(r, files[i], reterr);
 	if (q >= 0 && n_files == 0)
-		q = load_folders(r, vendor_dir, local_dir, reterr);
+		q = load_folders(r, folders, reterr);
 	if (q >= 0)
 		q = rules_check(r, reterr);
 	if (q >= 0)

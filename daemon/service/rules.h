@@ -173,16 +173,16 @@ struct rules *rules_free(struct rules *r);
 DEFINE_CLEANUP(struct rules *, rules_free)
 
 /**
- * rules_load() - the "*.yaml" of @vendor_dir and @local_dir in the order of their names, checked
- * @vendor_dir, @local_dir: may be NULL or missing; a file of the second hides one of the same name
+ * rules_load() - the "*.yaml" of "policies" in all layers, in the order of their names, checked
+ * @folders: layers, see layers.h; not read when there are files
  * @files, @n_files: read instead of the folders when there are any
  *
  * A rule replaces an earlier one of the same name in its place. Return: 0; -EINVAL with place
  * and caret, or with the rules that could oscillate; an errno of reading. On failure @ret is
  * untouched.
  */
-int rules_load(struct rules **ret, const char *vendor_dir, const char *local_dir,
-	const char *const *files, uint32_t n_files, struct error *reterr);
+int rules_load(struct rules **ret, const char *const *folders, const char *const *files, uint32_t n_files,
+	struct error *reterr);
 
 /**
  * rules_read_text() - lay one YAML text over @r; after an error @r must not be used. Return: as

@@ -86,7 +86,7 @@ static struct rules *shipped_rules(void)
 	static const char *const file = BITSHED_SOURCE "/config/policies/default.yaml";
 	struct rules *r = NULL;
 
-	CU_ASSERT_EQUAL_FATAL(rules_load(&r, NULL, NULL, &file, 1, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(rules_load(&r, NULL, &file, 1, NULL), 0);
 	return r;
 }
 

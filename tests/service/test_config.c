@@ -77,7 +77,7 @@ static void check_golden(const char *name)
 	_cleanup_(config_unrefp) struct config *c = NULL;
 	_cleanup_free_ char *expected_path = NULL, *expected = NULL;
 	struct error e = {};
-	int r = config_load(&c, name, NULL, &e);
+	int r = config_load(&c, NULL, name, &e);
 
 	if (r != -EINVAL)
 		printf("%s: loaded with %d\n", name, r);
@@ -122,7 +122,7 @@ static void test_shipped_file_equals_defaults(void)
 	struct error e = {};
 
 	CU_ASSERT_EQUAL_FATAL(config_new(&defaults), 0);
-	CU_ASSERT_EQUAL_FATAL(config_load(&c, BITSHED_SOURCE "/config/bitshed.yaml", NULL, &e), 0);
+	CU_ASSERT_EQUAL_FATAL(config_load(&c, NULL, BITSHED_SOURCE "/config/bitshed.yaml", &e), 0);
 	CU_ASSERT_TRUE(configs_equal(c, defaults));
 }
 
@@ -275,7 +275,7 @@ static void test_dropins_in_order_of_names(void)
 		"limits: {models: 3}\nmodels: {a: /other, b: none, c: /c}\n");
 	write_text("bitshed.yaml.d/.hidden.yaml", "nonsense\n");
 	write_text("bitshed.yaml.d/90-old.yaml.bak", "nonsense\n");
-	CU_ASSERT_EQUAL_FATAL(config_load(&c, main_file, dropins, &e), 0);
+	CU_ASSERT_EQUAL_FATAL(config_load(&c, NULL, main_file, &e), 0);
 	CU_ASSERT_EQUAL(c->models_max, 4);
 	CU_ASSERT_EQUAL_FATAL(c->n_models, 2);
 	CU_ASSERT_STRING_EQUAL(c->models[0].path, "/other");
@@ -284,9 +284,51 @@ static void test_dropins_in_order_of_names(void)
 	/* One mistake anywhere: nothing is loaded, and the message names that file. */
 	c = config_unref(c);
 	write_text("bitshed.yaml.d/60-late.yaml", "limits: {models: 0}\n");
-	CU_ASSERT_EQUAL(config_load(&c, main_file, dropins, &e), -EINVAL);
+	CU_ASSERT_EQUAL(config_load(&c, NULL, main_file, &e), -EINVAL);
 	CU_ASSERT_PTR_NULL(c);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "60-late.yaml:1:18: expected 1 to 256 for 'models'"));
+}
+
+static void make_folder(const char *name)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/%s", folder, name) < 0)
+		abort();
+	CU_ASSERT_EQUAL_FATAL(mkdir(path, 0755), 0);
+}
+
+/* The package's, this boot's, the administrator's. */
+static void test_layers(void)
+{
+	_cleanup_(config_unrefp) struct config *c = NULL;
+	_cleanup_free_ char *usr = NULL, *run = NULL, *etc = NULL, *masked = NULL;
+	struct error e = {};
+
+	if (asprintf(&usr, "%s/usr", folder) < 0 || asprintf(&run, "%s/run", folder) < 0
+		|| asprintf(&etc, "%s/etc", folder) < 0
+		|| asprintf(&masked, "%s/etc/bitshed.yaml.d/30-c.yaml", folder) < 0)
+		abort();
+	make_folder("usr");
+	make_folder("usr/bitshed.yaml.d");
+	make_folder("run");
+	make_folder("run/bitshed.yaml.d");
+	make_folder("etc");
+	make_folder("etc/bitshed.yaml.d");
+	write_text("usr/bitshed.yaml", "limits: {models: 2, sessions-per-user: 2}\n");
+	write_text("run/bitshed.yaml", "limits: {models: 3}\n");
+	write_text("usr/bitshed.yaml.d/10-a.yaml", "queue: {length: 10}\n");
+	write_text("run/bitshed.yaml.d/10-a.yaml", "queue: {length: 11}\n");
+	write_text("usr/bitshed.yaml.d/20-b.yaml", "cpu: {threads: 2}\n");
+	write_text("etc/bitshed.yaml.d/15-b.yaml", "cpu: {threads: 3}\n");
+	write_text("run/bitshed.yaml.d/30-c.yaml", "nonsense\n");
+	CU_ASSERT_EQUAL(symlink("/dev/null", masked), 0);
+	CU_ASSERT_EQUAL_FATAL(
+		config_load(&c, (const char *const[]){usr, run, etc, NULL}, NULL, &e), 0);
+	CU_ASSERT_EQUAL(c->models_max, 3);
+	CU_ASSERT_EQUAL(c->sessions_per_user_max, 32);
+	CU_ASSERT_EQUAL(c->queue_length_max, 11);
+	CU_ASSERT_EQUAL(c->threads, 2);
 }
 
 static void test_what_is_no_file(void)
@@ -297,15 +339,15 @@ static void test_what_is_no_file(void)
 
 	if (asprintf(&fifo, "%s/fifo", folder) < 0 || asprintf(&large, "%s/large.yaml", folder) < 0)
 		abort();
-	CU_ASSERT_EQUAL(config_load(&c, folder, NULL, &e), -EINVAL);
+	CU_ASSERT_EQUAL(config_load(&c, NULL, folder, &e), -EINVAL);
 	CU_ASSERT_EQUAL_FATAL(mkfifo(fifo, 0600), 0);
-	CU_ASSERT_EQUAL(config_load(&c, fifo, NULL, &e), -EINVAL);
+	CU_ASSERT_EQUAL(config_load(&c, NULL, fifo, &e), -EINVAL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "expected a regular file"));
 	write_text("large.yaml", "");
 	CU_ASSERT_EQUAL_FATAL(truncate(large, CONFIG_FILE_BYTES_MAX + 1), 0);
-	CU_ASSERT_EQUAL(config_load(&c, large, NULL, &e), -EFBIG);
+	CU_ASSERT_EQUAL(config_load(&c, NULL, large, &e), -EFBIG);
 	/* Nothing there at all: the defaults. */
-	CU_ASSERT_EQUAL_FATAL(config_load(&c, "/nonexistent/a.yaml", "/nonexistent/a.d", &e), 0);
+	CU_ASSERT_EQUAL_FATAL(config_load(&c, NULL, "/nonexistent/a.yaml", &e), 0);
 	CU_ASSERT_STRING_EQUAL(e.text, "");
 	CU_ASSERT_EQUAL_FATAL(config_new(&defaults), 0);
 	CU_ASSERT_TRUE(configs_equal(c, defaults));
@@ -354,5 +396,5 @@ static void test_folder_is_made(void)
 TEST_MAIN("config", TEST(folder_is_made), TEST(every_mistake_has_its_message),
 	TEST(shipped_file_equals_defaults), TEST(shipped_comments_are_the_defaults),
 	TEST(schema_has_the_keys_of_the_table), TEST(schema_defaults_are_the_defaults),
-	TEST(values_and_units), TEST(bounds_of_every_row), TEST(dropins_in_order_of_names),
+	TEST(values_and_units), TEST(bounds_of_every_row), TEST(dropins_in_order_of_names), TEST(layers),
 	TEST(what_is_no_file), TEST(empty_texts), TEST(references), TEST(folder_is_removed))

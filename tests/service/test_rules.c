@@ -21,7 +21,7 @@ static char folder[] = "/tmp/bitshed-rules-XXXXXX";
 
 static int load_one(struct rules **ret, const char *path, struct error *e)
 {
-	return rules_load(ret, NULL, NULL, &path, 1, e);
+	return rules_load(ret, NULL, &path, 1, e);
 }
 
 static void check_golden(const char *name)
@@ -187,31 +187,36 @@ static void write_rule(const char *file, const char *name, const char *bits)
 static void test_layers(void)
 {
 	_cleanup_(rules_freep) struct rules *r = NULL, *next = NULL;
-	char vendor[300], local[300], masked[320];
+	char vendor[300], local[300], masked[340], policies[320];
+	const char *const layers[] = {vendor, local, NULL};
 	struct error e = {};
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
 	(void) snprintf(vendor, sizeof vendor, "%s/usr", folder);
 	(void) snprintf(local, sizeof local, "%s/etc", folder);
-	(void) snprintf(masked, sizeof masked, "%s/40-masked.yaml", local);
+	(void) snprintf(masked, sizeof masked, "%s/policies/40-masked.yaml", local);
 	CU_ASSERT_EQUAL(mkdir(vendor, 0755) | mkdir(local, 0755), 0);
-	write_rule("usr/10-a.yaml", "a", "1");
-	write_rule("usr/20-b.yaml", "b", "2");
-	write_rule("usr/30-c.yaml", "c", "3");
-	write_rule("usr/40-masked.yaml", "d", "4");
+	(void) snprintf(policies, sizeof policies, "%s/policies", vendor);
+	CU_ASSERT_EQUAL(mkdir(policies, 0755), 0);
+	(void) snprintf(policies, sizeof policies, "%s/policies", local);
+	CU_ASSERT_EQUAL(mkdir(policies, 0755), 0);
+	write_rule("usr/policies/10-a.yaml", "a", "1");
+	write_rule("usr/policies/20-b.yaml", "b", "2");
+	write_rule("usr/policies/30-c.yaml", "c", "3");
+	write_rule("usr/policies/40-masked.yaml", "d", "4");
 	CU_ASSERT_EQUAL(symlink("/dev/null", masked), 0);
-	write_rule("etc/20-b.yaml", "e", "5");	   /* hides the vendor's file of that name */
-	write_rule("etc/50-local.yaml", "a", "7"); /* replaces the rule in its place */
-	write_rule("etc/60-off.yaml", "c", "");
-	CU_ASSERT_EQUAL_FATAL(rules_load(&r, vendor, local, NULL, 0, &e), 0);
+	write_rule("etc/policies/20-b.yaml", "e", "5");	   /* hides the vendor's file of that name */
+	write_rule("etc/policies/50-local.yaml", "a", "7"); /* replaces the rule in its place */
+	write_rule("etc/policies/60-off.yaml", "c", "");
+	CU_ASSERT_EQUAL_FATAL(rules_load(&r, layers, NULL, 0, &e), 0);
 	CU_ASSERT_EQUAL_FATAL(r->n_rules, 2);
 	CU_ASSERT_STRING_EQUAL(r->rules[0].name, "a");
 	CU_ASSERT_EQUAL(r->rules[0].actions[0].bits_max, 7);
 	CU_ASSERT_STRING_EQUAL(r->rules[1].name, "e");
 
 	/* Numbers stay with their names when files change. */
-	write_rule("etc/05-first.yaml", "z", "6");
-	CU_ASSERT_EQUAL_FATAL(rules_load(&next, vendor, local, NULL, 0, &e), 0);
+	write_rule("etc/policies/05-first.yaml", "z", "6");
+	CU_ASSERT_EQUAL_FATAL(rules_load(&next, layers, NULL, 0, &e), 0);
 	CU_ASSERT_EQUAL_FATAL(rules_take_numbers(next, r), 0);
 	CU_ASSERT_EQUAL_FATAL(next->n_rules, 3);
 	CU_ASSERT_STRING_EQUAL(next->rules[0].name, "z");
@@ -220,11 +225,11 @@ static void test_layers(void)
 	CU_ASSERT_STRING_EQUAL(next->names[next->rules[2].number], "e");
 
 	next = rules_free(next);
-	write_rule("etc/70-broken.yaml", "x", "none");
-	CU_ASSERT_EQUAL(rules_load(&next, vendor, local, NULL, 0, &e), -EINVAL);
+	write_rule("etc/policies/70-broken.yaml", "x", "none");
+	CU_ASSERT_EQUAL(rules_load(&next, layers, NULL, 0, &e), -EINVAL);
 	CU_ASSERT_PTR_NULL(next);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "70-broken.yaml:3:"));
-	CU_ASSERT_EQUAL_FATAL(rules_load(&next, "/nonexistent/a", NULL, NULL, 0, &e), 0);
+	CU_ASSERT_EQUAL_FATAL(rules_load(&next, (const char *const[]){"/nonexistent/a", NULL}, NULL, 0, &e), 0);
 	CU_ASSERT_EQUAL(next->n_rules, 0);
 }
 
