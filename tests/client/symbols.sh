@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# What the library exports is what its header declares, no more and no less: symbols.sh LIBRARY HEADER
+# What the library exports is what its header declares, no more and no less, and each has a manual page.
+#   symbols.sh LIBRARY HEADER MAN3
 set -eu
 exported=$(nm -D --defined-only "$1" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort)
 declared=$(sed -n 's/^BITSHED_API .*[ *]\(bitshed_[a-z_]*\)(.*/\1/p' "$2" | sort)
@@ -9,3 +10,7 @@ if [ "$exported" != "$declared" ]; then
 	exit 1
 fi
 nm -D --undefined-only "$1" | grep -q sd_bus || { echo "expected a library that uses sd-bus" >&2; exit 1; }
+pages=$(python3 "$3" "$2" --list)
+for name in $declared; do
+	echo "$pages" | grep -qx "$name" || { echo "expected a manual page of $name" >&2; exit 1; }
+done
