@@ -204,6 +204,7 @@ int bus_power_get_inputs(sd_bus *bus, const char *path, const char *interface, c
 	const struct power_inputs *in = power_inputs(m->power);
 	int r;
 
+	power_look(m->power);
 	r = sd_bus_message_open_container(reply, 'a', "(ssbdsst)");
 	for (enum power_input i = 0; r >= 0 && i < _POWER_INPUT_MAX; i++)
 		r = append_input(reply, in, i);

@@ -104,6 +104,7 @@ static void start_job(struct entry *e)
 	e->job.done = on_job;
 	e->job.userdata = entry_ref(e);
 	e->job_running = true;
+	manager_power_follow(e->manager);
 	builder_push(e->manager->builder, &e->job);
 }
 
@@ -277,6 +278,7 @@ static void on_job(struct job *job, void *userdata)
 		on_opened(e);
 	else
 		on_built(e);
+	manager_power_follow(e->manager);
 }
 
 /* What will hold when it comes back is known; it comes back when somebody asks. */
@@ -533,5 +535,6 @@ void catalog_unload(struct entry *e)
 	m->n_entries--;
 	bus_model_removed(e);
 	e->plan = plan_unref(e->plan);
+	manager_power_follow(m);
 	(void) entry_unref(e);
 }

@@ -150,6 +150,7 @@ static int reload(struct manager *m, struct error *reterr)
 	(void) config_unref(m->config);
 	m->config = config;
 	apply_config(m);
+	manager_power_follow(m);
 	return 0;
 }
 

@@ -23,7 +23,8 @@
  * @rules: of the policy files; NULL: there are none; @inputs: what the board feels, without the time
  * @device: the processor; @workspace: its scratch, of whoever runs a request of @queue
  * @authority: who may do what on @bus
- * @power: what the board feels, heard on @power_bus (which may be @bus)
+ * @power: what the board feels, heard on @power_bus (which may be @bus, or NULL while it is lost)
+ * @reconnect: armed then, the next time after @reconnect_nsec
  * @wake: decides again at @wake_nsec, CLOCK_BOOTTIME, though nothing changes; 0: not armed
  * @config: replaced whole; @config_file: where it came from, NULL: the layers
  */
@@ -40,6 +41,10 @@ struct manager {
 	struct policy_inputs inputs;
 	struct authority *authority;
 	sd_bus *power_bus;
+	const char *power_bus_name; /* NULL: @bus */
+	sd_bus_slot *power_bus_lost;
+	sd_event_source *reconnect;
+	uint64_t reconnect_nsec;
 	struct power *power;
 	sd_event_source *wake;
 	uint64_t wake_nsec;
@@ -95,6 +100,9 @@ void manager_policy_update(struct manager *m, const char *reason);
 
 /** manager_inputs_now() - what policy_resolve() sees for any model */
 struct policy_inputs manager_inputs_now(const struct manager *m);
+
+/** manager_power_follow() - models came or went: listen to what now matters, and to nothing without any */
+void manager_power_follow(struct manager *m);
 
 /** manager_wake_at() - update by then at the latest; CLOCK_BOOTTIME, 0: no need */
 void manager_wake_at(struct manager *m, uint64_t boot_nsec);

@@ -17,6 +17,10 @@
 
 #define MINUTE_NSEC (60 * NSEC_PER_SEC)
 
+/* The first try, then twice as long each time. */
+#define RECONNECT_NSEC NSEC_PER_SEC
+#define RECONNECT_NSEC_MAX (64 * NSEC_PER_SEC)
+
 /*
  * A warning of low-memory-monitor has no number of its own: each is beyond what rules call pressure,
  * a worse one further.
@@ -133,11 +137,10 @@ static void take_inputs(struct policy_inputs *to, const struct power_inputs *in)
 		take_report(to, &in->reports[i]);
 }
 
-static bool asks_for_time(const struct rules *rules)
+static bool rules_ask_for(const struct rules *rules, enum sense sense)
 {
 	for (uint32_t i = 0; rules && i < rules->n_conds; i++)
-		if (rules->conds[i].kind == COND_SENSE &&
-			rules->conds[i].sense == SENSE_TIME_OF_DAY)
+		if (rules->conds[i].kind == COND_SENSE && rules->conds[i].sense == sense)
 			return true;
 	return false;
 }
@@ -151,12 +154,66 @@ struct policy_inputs manager_inputs_now(const struct manager *m)
 	return inputs;
 }
 
+/* Of the sources that cost something to hear, those that a rule asks for. */
+static uint32_t wanted_sources(const struct rules *rules)
+{
+	static const struct {
+		enum sense sense;
+		enum power_source source;
+	} dear[] = {
+		{SENSE_TEMPERATURE, POWER_THERMAL},
+		{SENSE_TEMPERATURE_TREND, POWER_THERMAL},
+		{SENSE_TRIP_DISTANCE, POWER_THERMAL},
+		{SENSE_UNDER_VOLTAGE, POWER_HWMON},
+		{SENSE_POWER_DRAW, POWER_HWMON},
+		{SENSE_MEMORY_PRESSURE, POWER_PSI_MEMORY},
+		{SENSE_CPU_PRESSURE, POWER_PSI_CPU},
+	};
+	uint32_t sources = UINT32_MAX;
+
+	for (size_t i = 0; i < ARRAY_SIZE(dear); i++)
+		sources &= ~(1u << dear[i].source);
+	for (size_t i = 0; i < ARRAY_SIZE(dear); i++)
+		if (rules_ask_for(rules, dear[i].sense))
+			sources |= 1u << dear[i].source;
+	return sources;
+}
+
+/* Is anything in memory that the policy could shed? */
+static bool has_work(const struct manager *m)
+{
+	list_for_each (l, &m->entries) {
+		const struct entry *e = list_entry(l, struct entry, link);
+
+		if (e->plan || e->job_running)
+			return true;
+	}
+	return false;
+}
+
+void manager_power_follow(struct manager *m)
+{
+	bool work = has_work(m);
+
+	if (!m->power)
+		return;
+	power_want(m->power, work ? wanted_sources(m->rules) : 0);
+	if (!work) {
+		m->wake_nsec = 0;
+		(void) sd_event_source_set_enabled(m->wake, SD_EVENT_OFF);
+		return;
+	}
+	take_inputs(&m->inputs, power_inputs(m->power));
+	if (rules_ask_for(m->rules, SENSE_TIME_OF_DAY))
+		manager_wake_at(m, clock_boot_nsec() + MINUTE_NSEC);
+}
+
 void manager_policy_update(struct manager *m, const char *reason)
 {
 	log_debug("policy: %s", reason);
 	take_inputs(&m->inputs, power_inputs(m->power));
 	list_for_each_safe(l, n, &m->entries) entry_update(list_entry(l, struct entry, link));
-	if (asks_for_time(m->rules))
+	if (rules_ask_for(m->rules, SENSE_TIME_OF_DAY) && has_work(m))
 		manager_wake_at(m, clock_boot_nsec() + MINUTE_NSEC);
 }
 
@@ -204,6 +261,79 @@ static bool on_drained(void *userdata)
 	return true;
 }
 
+static void watch_power_bus(struct manager *m);
+
+static int on_reconnect(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct manager *m = userdata;
+	int r = manager_open_bus(m, m->power_bus_name, &m->power_bus);
+
+	if (r < 0) {
+		log_debug("power bus \"%s\": %s", m->power_bus_name, strerror(-r));
+		m->reconnect_nsec = MIN_OF(2 * m->reconnect_nsec, RECONNECT_NSEC_MAX);
+		(void) sd_event_source_set_time(
+			s, (clock_now_nsec() + m->reconnect_nsec) / NSEC_PER_USEC);
+		(void) sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+		return 0;
+	}
+	log_info("power bus \"%s\": connected again", m->power_bus_name);
+	watch_power_bus(m);
+	power_set_bus(m->power, m->power_bus);
+	return 0;
+}
+
+static void reconnect(struct manager *m)
+{
+	m->reconnect_nsec = RECONNECT_NSEC;
+	(void) sd_event_source_set_time(
+		m->reconnect, (clock_now_nsec() + m->reconnect_nsec) / NSEC_PER_USEC);
+	(void) sd_event_source_set_enabled(m->reconnect, SD_EVENT_ONESHOT);
+}
+
+static int on_disconnected(sd_bus_message *signal, void *userdata, sd_bus_error *e)
+{
+	struct manager *m = userdata;
+
+	log_warning("power bus \"%s\": lost, what it has said counts for a while", m->power_bus_name);
+	power_set_bus(m->power, NULL);
+	m->power_bus_lost = sd_bus_slot_unref(m->power_bus_lost);
+	m->power_bus = sd_bus_flush_close_unref(m->power_bus);
+	reconnect(m);
+	return 0;
+}
+
+static void watch_power_bus(struct manager *m)
+{
+	(void) sd_bus_match_signal(m->power_bus, &m->power_bus_lost, "org.freedesktop.DBus.Local",
+		"/org/freedesktop/DBus/Local", "org.freedesktop.DBus.Local", "Disconnected",
+		on_disconnected, m);
+}
+
+/* A bus of its own may come late, go and come back; ours is the same as life. */
+static int open_power_bus(struct manager *m)
+{
+	int r;
+
+	if (!m->power_bus_name) {
+		m->power_bus = sd_bus_ref(m->bus);
+		return 0;
+	}
+	r = sd_event_add_time(m->event, &m->reconnect, CLOCK_MONOTONIC, 0,
+		RECONNECT_NSEC / 4 / NSEC_PER_USEC, on_reconnect, m);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(m->reconnect, SD_EVENT_OFF);
+	if (r < 0)
+		return r;
+	r = manager_open_bus(m, m->power_bus_name, &m->power_bus);
+	if (r >= 0) {
+		watch_power_bus(m);
+		return 0;
+	}
+	log_warning("no power sources on the bus \"%s\" yet: %s", m->power_bus_name, strerror(-r));
+	reconnect(m);
+	return 0;
+}
+
 int manager_power_start(struct manager *m, const struct manager_options *options)
 {
 	struct power_options power = {
@@ -215,15 +345,12 @@ int manager_power_start(struct manager *m, const struct manager_options *options
 		.drained = on_drained,
 		.userdata = m,
 	};
-	int r = 0;
+	int r;
 
-	if (options->power_bus)
-		r = manager_open_bus(m, options->power_bus, &m->power_bus);
-	else
-		m->power_bus = sd_bus_ref(m->bus);
+	m->power_bus_name = options->power_bus;
+	r = open_power_bus(m);
 	if (r < 0)
-		log_warning(
-			"no power sources on the bus \"%s\": %s", options->power_bus, strerror(-r));
+		return r;
 	power.bus = m->power_bus;
 	r = sd_event_add_time(m->event, &m->wake, CLOCK_BOOTTIME, 0, 1000, on_wake, m);
 	if (r >= 0)
@@ -231,7 +358,7 @@ int manager_power_start(struct manager *m, const struct manager_options *options
 	if (r >= 0)
 		r = power_new(&m->power, &power);
 	if (r >= 0)
-		take_inputs(&m->inputs, power_inputs(m->power));
+		manager_power_follow(m);
 	return r;
 }
 
@@ -239,6 +366,8 @@ void manager_power_stop(struct manager *m)
 {
 	m->power = power_free(m->power);
 	m->wake = sd_event_source_disable_unref(m->wake);
+	m->reconnect = sd_event_source_disable_unref(m->reconnect);
+	m->power_bus_lost = sd_bus_slot_unref(m->power_bus_lost);
 	if (m->power_bus != m->bus)
 		(void) sd_bus_flush_close_unref(m->power_bus);
 	else

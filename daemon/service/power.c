@@ -12,13 +12,14 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "service/power_clock.h"
 
 #define POLL_NSEC (2 * NSEC_PER_SEC)
 #define REFRESH_NSEC (60 * NSEC_PER_SEC)
 #define COALESCE_NSEC (50 * NSEC_PER_MSEC)
 
-/* More than this between the two clocks since the last look: the machine slept unsaid. */
-#define SLEPT_NSEC NSEC_PER_SEC
+/* Nobody minds when exactly, so other timers of the machine may be waited for. */
+#define REFRESH_SLACK_NSEC (20 * NSEC_PER_SEC)
 
 /* clang-format off */
 const struct power_source_info power_sources[_POWER_SOURCE_MAX] = {
@@ -78,14 +79,18 @@ struct source {
 	bool lost;
 };
 
-/** struct power - @announced: what was told last; @slept_nsec: CLOCK_BOOTTIME minus _MONOTONIC */
+/**
+ * struct power - @announced: what was told last; @wanted: 1 << enum power_source, of those that are looked at
+ */
 struct power {
 	struct power_options options;
 	struct power_inputs inputs;
 	struct power_value announced[_POWER_INPUT_MAX];
 	struct source sources[_POWER_SOURCE_MAX];
 	sd_event_source *announce, *poll, *refresh;
-	uint64_t announced_nsec, slept_nsec;
+	struct power_clock *clock;
+	uint64_t announced_nsec;
+	uint32_t wanted;
 	bool scheduled, resumed, reported;
 };
 
@@ -183,7 +188,7 @@ static int on_announce(sd_event_source *s, uint64_t usec, void *userdata)
 
 	p->scheduled = false;
 	(void) snprintf(reason, sizeof reason, "%s",
-		p->resumed ? "the machine woke up" : "telemetry is reported");
+		p->resumed ? "the machine woke up" : "telemetry is reported, or the clock is set");
 	if (collect_changes(p, reason, sizeof reason) == 0 && !p->resumed && !p->reported)
 		return 0;
 	p->resumed = p->reported = false;
@@ -242,17 +247,23 @@ int power_report(struct power *p, const char *key, double value, uint32_t valid_
 	return state ? power_telemetry_report(state, key, value, valid_sec) : -ENOMEM;
 }
 
+static void forget(struct power *p, enum power_source source)
+{
+	static const struct power_value unknown;
+
+	for (enum power_input i = 0; i < _POWER_INPUT_MAX; i++)
+		if (power_inputs_info[i].source == source)
+			store(p, i, &unknown);
+	if (source == POWER_THERMAL)
+		p->inputs.n_zones = 0;
+}
+
 static int on_silence(sd_event_source *e, uint64_t usec, void *userdata)
 {
 	struct source *s = userdata;
-	static const struct power_value unknown;
 
 	log_debug("power: %s is silent", power_sources[s->id].name);
-	for (enum power_input i = 0; i < _POWER_INPUT_MAX; i++)
-		if (power_inputs_info[i].source == s->id)
-			store(s->power, i, &unknown);
-	if (s->id == POWER_THERMAL)
-		s->power->inputs.n_zones = 0;
+	forget(s->power, s->id);
 	return 0;
 }
 
@@ -296,8 +307,28 @@ void power_resumed(struct power *p)
 static void reopen(struct power *p)
 {
 	for (enum power_source i = 0; i < _POWER_SOURCE_MAX; i++)
-		if (!p->sources[i].state && drivers[i]->open(p, &p->sources[i].state) < 0)
+		if (!p->sources[i].state && (!drivers[i]->on_demand || (p->wanted >> i & 1))
+			&& drivers[i]->open(p, &p->sources[i].state) < 0)
 			p->sources[i].state = NULL;
+}
+
+static void shut(struct power *p, enum power_source i)
+{
+	drivers[i]->close(p->sources[i].state);
+	p->sources[i].state = NULL;
+	power_lost(p, i);
+}
+
+static void shut_unwanted(struct power *p)
+{
+	for (enum power_source i = 0; i < _POWER_SOURCE_MAX; i++) {
+		if ((!drivers[i]->on_demand && !drivers[i]->poll) || (p->wanted >> i & 1))
+			continue;
+		if (drivers[i]->on_demand && p->sources[i].state)
+			shut(p, i);
+		power_heard(p, i); /* by us: no timer has to say that it is silent */
+		forget(p, i);
+	}
 }
 
 static int on_refresh(sd_event_source *s, uint64_t usec, void *userdata)
@@ -310,30 +341,82 @@ static int on_refresh(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
-/* The clock that stands still in sleep is read first, so the difference is never below 0. */
-static uint64_t time_asleep(void)
+/* A sleep that the kernel began by itself, or one that logind has told of already. */
+static void on_jump(uint64_t slept_nsec, void *userdata)
 {
-	uint64_t awake = clock_now_nsec();
+	struct power *p = userdata;
 
-	return clock_boot_nsec() - awake;
+	if (slept_nsec > 0)
+		log_info("power: the machine was asleep for %.0f s",
+			(double) slept_nsec / (double) NSEC_PER_SEC);
+	if (slept_nsec > 0)
+		power_resumed(p);
+	else
+		p->reported = true; /* rules may ask for the time of day */
+	schedule(p);
+}
+
+static void look(struct power *p, uint32_t sources)
+{
+	for (enum power_source i = 0; i < _POWER_SOURCE_MAX; i++)
+		if (p->sources[i].state && drivers[i]->poll && (sources >> i & 1))
+			drivers[i]->poll(p->sources[i].state);
+}
+
+void power_look(struct power *p)
+{
+	look(p, UINT32_MAX);
+}
+
+/* Sources that are looked at and that exist: without any there is nothing to wake up for. */
+static bool is_polled(const struct power *p)
+{
+	for (enum power_source i = 0; i < _POWER_SOURCE_MAX; i++)
+		if (drivers[i]->poll && (p->wanted >> i & 1))
+			return true;
+	return false;
 }
 
 static int on_poll(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct power *p = userdata;
-	uint64_t slept = time_asleep();
 
-	if (slept > p->slept_nsec + SLEPT_NSEC) {
-		log_info("power: the machine was asleep for %.0f s",
-			(double) (slept - p->slept_nsec) / (double) NSEC_PER_SEC);
-		power_resumed(p);
-	}
-	p->slept_nsec = slept;
-	for (enum power_source i = 0; i < _POWER_SOURCE_MAX; i++)
-		if (p->sources[i].state && drivers[i]->poll)
-			drivers[i]->poll(p->sources[i].state);
+	look(p, p->wanted);
 	power_arm(p->poll, p->options.poll_nsec);
 	return 0;
+}
+
+void power_want(struct power *p, uint32_t sources)
+{
+	uint32_t more = sources & ~p->wanted;
+	bool was_asleep = p->wanted == 0;
+
+	if (sources == p->wanted)
+		return;
+	p->wanted = sources;
+	if (was_asleep) {
+		power_refresh(p);
+		power_arm(p->refresh, REFRESH_NSEC);
+	} else if (sources == 0) {
+		(void) sd_event_source_set_enabled(p->refresh, SD_EVENT_OFF);
+	}
+	shut_unwanted(p);
+	reopen(p);
+	look(p, more);
+	if (is_polled(p))
+		power_arm(p->poll, p->options.poll_nsec);
+	else
+		(void) sd_event_source_set_enabled(p->poll, SD_EVENT_OFF);
+}
+
+void power_set_bus(struct power *p, sd_bus *bus)
+{
+	p->options.bus = bus;
+	for (enum power_source i = 0; i < _POWER_SOURCE_MAX; i++)
+		if (drivers[i]->on_bus && p->sources[i].state)
+			shut(p, i);
+	if (bus)
+		reopen(p);
 }
 
 static int make_timers(struct power *p)
@@ -345,6 +428,12 @@ static int make_timers(struct power *p)
 		r = power_timer(p, &p->poll, on_poll, p);
 	if (r >= 0)
 		r = power_timer(p, &p->refresh, on_refresh, p);
+	if (r >= 0)
+		r = sd_event_source_set_time_accuracy(p->poll, p->options.poll_nsec / 4 / NSEC_PER_USEC);
+	if (r >= 0)
+		r = sd_event_source_set_time_accuracy(p->refresh, REFRESH_SLACK_NSEC / NSEC_PER_USEC);
+	if (r >= 0)
+		r = power_clock_new(&p->clock, p->options.event, on_jump, p);
 	for (enum power_source i = 0; r >= 0 && i < _POWER_SOURCE_MAX; i++) {
 		p->sources[i] = (struct source){.power = p, .id = i};
 		r = power_timer(p, &p->sources[i].silence, on_silence, &p->sources[i]);
@@ -366,7 +455,7 @@ int power_new(struct power **ret, const struct power_options *options)
 		p->options.proc = "/proc";
 	if (p->options.poll_nsec == 0)
 		p->options.poll_nsec = POLL_NSEC;
-	p->slept_nsec = time_asleep();
+	p->wanted = UINT32_MAX;
 	r = make_timers(p);
 	if (r < 0)
 		return r;
@@ -389,6 +478,7 @@ struct power *power_free(struct power *p)
 	(void) sd_event_source_disable_unref(p->announce);
 	(void) sd_event_source_disable_unref(p->poll);
 	(void) sd_event_source_disable_unref(p->refresh);
+	(void) power_clock_free(p->clock);
 	free(p);
 	return NULL;
 }

@@ -153,6 +153,24 @@ const struct power_inputs *power_inputs(const struct power *p);
  */
 int power_report(struct power *p, const char *key, double value, uint32_t valid_sec);
 
+/**
+ * power_want() - somebody wants to know what is not told without being asked
+ * @sources: 1 << enum power_source; looked at now and every poll_nsec. Until the first call: all
+ *
+ * 0: nothing is decided by anything now: no timer of this object wakes the processor.
+ */
+void power_want(struct power *p, uint32_t sources);
+
+/** power_look() - look at all sources that have to be looked at, once, for somebody who reads them */
+void power_look(struct power *p);
+
+/**
+ * power_set_bus() - the bus has gone, or there is a new one. @bus: NULL: there is none; as in the options
+ *
+ * What sources on it have said counts until their time is over. The old one is not used any more.
+ */
+void power_set_bus(struct power *p, sd_bus *bus);
+
 /** power_refresh() - ask every source again, as after a resume */
 void power_refresh(struct power *p);
 

@@ -221,4 +221,5 @@ const struct power_driver power_logind_driver = {
 	.open = logind_open,
 	.refresh = logind_refresh,
 	.close = logind_close,
+	.on_bus = true,
 };

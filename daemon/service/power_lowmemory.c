@@ -109,4 +109,5 @@ static int lowmemory_open(struct power *p, void **ret)
 const struct power_driver power_lowmemory_driver = {
 	.open = lowmemory_open,
 	.close = lowmemory_close,
+	.on_bus = true,
 };

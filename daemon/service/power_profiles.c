@@ -127,4 +127,5 @@ const struct power_driver power_profiles_driver = {
 	.open = profiles_open,
 	.refresh = profiles_refresh,
 	.close = profiles_close,
+	.on_bus = true,
 };

@@ -257,9 +257,11 @@ const struct power_driver power_psi_memory_driver = {
 	.open = memory_open,
 	.refresh = psi_refresh,
 	.close = psi_close,
+	.on_demand = true,
 };
 const struct power_driver power_psi_cpu_driver = {
 	.open = cpu_open,
 	.refresh = psi_refresh,
 	.close = psi_close,
+	.on_demand = true,
 };

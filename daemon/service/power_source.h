@@ -10,7 +10,10 @@
  * @open: begin to listen, and return at once. Return: 0; anything else: there is no such source
  * here
  * @refresh: ask again; may be NULL
- * @poll: look again; called every poll_nsec; may be NULL
+ * @poll: look again; called every poll_nsec while somebody wants to know; may be NULL
+ * @on_bus: the source is on the bus, and gone with it
+ * @on_demand: it wakes the processor again and again when it is listened to: open only while somebody
+ *	wants to know
  * @close: stop listening, free @state; never NULL
  */
 struct power_driver {
@@ -18,6 +21,7 @@ struct power_driver {
 	void (*refresh)(void *state);
 	void (*poll)(void *state);
 	void (*close)(void *state);
+	bool on_bus, on_demand;
 };
 
 extern const struct power_driver power_upower_driver, power_profiles_driver, power_logind_driver,

@@ -187,4 +187,5 @@ const struct power_driver power_upower_driver = {
 	.open = upower_open,
 	.refresh = upower_refresh,
 	.close = upower_close,
+	.on_bus = true,
 };
