@@ -272,6 +272,19 @@ static void clip_mse(const struct value_statistics *v, uint32_t bits, float *low
 	*high = (float) ends[1];
 }
 
+void calibration_widen(struct calibration *c, const struct calibration *other)
+{
+	for (uint32_t i = 0; i < c->net->n_values; i++) {
+		struct value_statistics *to = &c->values[i];
+		const struct value_statistics *from = &other->values[i];
+
+		to->low = fminf(to->low, from->low);
+		to->high = fmaxf(to->high, from->high);
+		for (uint32_t k = 0; k < to->channels; k++)
+			to->peak[k] = fmaxf(to->peak[k], from->peak[k]);
+	}
+}
+
 void calibration_range(const struct calibration *c, uint32_t value, enum calibrate_clip clip,
 	uint32_t bits, float *ret_low, float *ret_high)
 {

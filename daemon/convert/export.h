@@ -81,12 +81,15 @@ struct export_matrix {
 	float *gain_at, *bias_at, *sensitivity;
 };
 
+struct export_given;
+
 /**
  * struct export_options - of an import
  * @edge_planes: planes of the first and last matrix, never shed; 0: like the others
  * @activation_bits: 1..8
  * @clip: how ranges are chosen
  * @planes_of: [n_matrices], planes of each matrix that sheds, in place of @planes; or NULL
+ * @given: by training; NULL: every matrix is quantized here
  */
 struct export_options {
 	const struct quantizer *quantizer;
@@ -95,6 +98,7 @@ struct export_options {
 	uint64_t seed;
 	enum calibrate_clip clip;
 	const uint32_t *planes_of;
+	const struct export_given *given;
 };
 
 struct export {
@@ -134,6 +138,18 @@ int export_graph(struct export **ret, const struct net *net, const struct export
 
 /** export_scales() - ranges to scales, clamps, gains and tables. Return: 0 or -ENOMEM */
 int export_scales(struct export *e, const struct calibration *c, struct error *reterr);
+
+/**
+ * struct export_given - matrices that are coded already
+ * @codes: fill in @m's coded, gain_at and bias_at. Return: 1; 0: quantize this one; or an errno
+ * @others: [n_others], the same net at its other widths, whose values must fit, too
+ */
+struct export_given {
+	int (*codes)(void *userdata, struct export_matrix *m, uint32_t index, struct error *reterr);
+	void *userdata;
+	struct net **others;
+	uint32_t n_others;
+};
 
 /**
  * export_weights() - quantize and pack every matrix

@@ -73,14 +73,30 @@ static int open_data(struct work *w, const struct import *i, struct error *reter
 	return samples_init(&w->samples, w->data, &i->preprocess, graph_shape(s), reterr);
 }
 
+static int calibrate_widths(struct work *w, const struct import *i, struct error *reterr)
+{
+	const struct export_given *given = i->options.given;
+	int r = calibrate_samples(&w->calibration, w->net, &w->samples, i->samples, i->threads, i->progress,
+		reterr);
+
+	for (uint32_t k = 0; r >= 0 && given && k < given->n_others; k++) {
+		_cleanup_(calibration_freep) struct calibration *c = NULL;
+
+		r = calibrate_samples(&c, given->others[k], &w->samples, i->samples, i->threads, i->progress,
+			reterr);
+		if (r >= 0)
+			calibration_widen(w->calibration, c);
+	}
+	return r;
+}
+
 static int calibrate(struct work *w, const struct import *i, struct error *reterr)
 {
 	const struct preprocess *p = &i->preprocess;
 	float low = -1, high = 1;
 
 	if (i->calibrate)
-		return calibrate_samples(&w->calibration, w->net, &w->samples, i->samples, i->threads,
-			i->progress, reterr);
+		return calibrate_widths(w, i, reterr);
 	if (w->pixels) {
 		low = (0 - p->mean[0]) / p->std[0];
 		high = (255 * p->scale - p->mean[0]) / p->std[0];
@@ -114,8 +130,8 @@ static void name_of(char *ret, size_t size, const char *path)
 static int write_model(struct work *w, const struct import *i, struct error *reterr)
 {
 	char name[64], data[64] = "";
-	struct export_words words = {.name = name, .method = i->options.quantizer->name, .data = data,
-		.labels = w->labels.names, .n_labels = w->labels.n};
+	struct export_words words = {.name = name, .method = i->method ?: i->options.quantizer->name,
+		.data = data, .labels = w->labels.names, .n_labels = w->labels.n};
 
 	name_of(name, sizeof name, i->onnx);
 	if (i->calibrate)
@@ -210,8 +226,16 @@ static int measure(struct work *w, const struct import *i, struct error *reterr)
 
 int import_run(const struct import *i, struct error *reterr)
 {
-	_cleanup_(work_done) struct work w = {};
-	int r = import_net(&w.net, i->onnx, reterr);
+	struct net *net = NULL;
+	int r = import_net(&net, i->onnx, reterr);
+
+	return r < 0 ? r : import_write(i, net, reterr);
+}
+
+int import_write(const struct import *i, struct net *net, struct error *reterr)
+{
+	_cleanup_(work_done) struct work w = {.net = net};
+	int r = 0;
 
 	if (r >= 0 && i->labels)
 		r = labels_read(&w.labels, i->labels, reterr);

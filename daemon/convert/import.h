@@ -16,9 +16,11 @@
  * @average_bits: above 0: planes of each matrix by those sensitivities, up to options.planes (needs
  *	@calibrate and @sensitivity)
  * @labels: names of the classes, one a line, or NULL
+ * @method: what the file says about its weights; NULL: the quantizer's name
  */
 struct import {
-	const char *onnx, *output, *calibrate, *evaluate, *evaluate_labels, *labels;
+	const char *onnx, *output, *calibrate, *evaluate, *evaluate_labels, *labels,
+		*method;
 	struct preprocess preprocess;
 	bool has_preprocess, equalise, correct;
 	uint32_t samples, sensitivity;
@@ -33,3 +35,6 @@ int import_net(struct net **ret, const char *path, struct error *reterr);
 
 /** import_run() - the whole way; writes i->output or nothing. Return: 0 or a negative errno with words */
 int import_run(const struct import *i, struct error *reterr);
+
+/** import_write() - the way from the net on. @net: folded; taken, on failure too */
+int import_write(const struct import *i, struct net *net, struct error *reterr);

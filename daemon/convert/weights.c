@@ -55,9 +55,12 @@ static bool is_calibrated(const struct export *e, const struct export_matrix *m)
 static int quantize_matrix(struct export *e, struct export_matrix *m, struct second_moment *moment,
 	struct threads *threads, struct error *reterr)
 {
+	const struct export_given *given = e->options.given;
 	struct quantize_options o = matrix_options(e, m);
-	int r;
+	int r = given ? given->codes(given->userdata, m, (uint32_t) (m - e->matrices), reterr) : 0;
 
+	if (r != 0)
+		return r < 0 ? r : pack_planes(m);
 	if (is_grid(e, m)) {
 		r = integer_grid(&m->coded, m->row_scale, m->weight, m->rows, m->columns);
 		return r < 0 ? r : pack_planes(m);
@@ -76,11 +79,13 @@ static int quantize_matrix(struct export *e, struct export_matrix *m, struct sec
 	return pack_planes(m);
 }
 
-/* Without correction every width is what the planes say. */
+/* Without correction every width is what the planes say; what training gave stays. */
 static int corrections_init(struct export_matrix *m)
 {
 	size_t n = (size_t) m->coded.planes * m->rows;
 
+	if (m->gain_at)
+		return 0;
 	m->gain_at = malloc(n * sizeof *m->gain_at);
 	m->bias_at = malloc(n * sizeof *m->bias_at);
 	if (!m->gain_at || !m->bias_at)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "convert/import.h"
+#include "tools/preprocess_options.h"
 #include "tools/tool.h"
 
 static int import_main(int argc, char **argv);
@@ -112,16 +113,6 @@ static int help(void)
 	return EXIT_SUCCESS;
 }
 
-/* One value serves all channels. */
-static bool parse_channels(const char *text, float ret[4])
-{
-	uint32_t n = tool_floats(text, ret, 4);
-
-	for (uint32_t i = n; n == 1 && i < 4; i++)
-		ret[i] = ret[0];
-	return n > 0;
-}
-
 static bool parse_average(const char *text, double *ret)
 {
 	float bits;
@@ -134,23 +125,6 @@ static bool parse_choice(const char *text, const char *no, const char *yes, bool
 {
 	*ret = strcmp(text, yes) == 0;
 	return *ret || strcmp(text, no) == 0;
-}
-
-static bool parse_pixels(struct import *i, int option, const char *text)
-{
-	struct preprocess *p = &i->preprocess;
-
-	i->has_preprocess = true;
-	switch (option) {
-	case OPTION_SCALE:
-		return tool_floats(text, &p->scale, 1) == 1 && p->scale != 0;
-	case OPTION_MEAN:
-		return parse_channels(text, p->mean);
-	case OPTION_STD:
-		return parse_channels(text, p->std) && p->std[0] != 0 && p->std[1] != 0 && p->std[2] != 0;
-	default:
-		return parse_choice(text, "rgb", "bgr", &p->bgr);
-	}
 }
 
 static bool parse_number_option(struct import *i, int option, const char *text, uint32_t *threads)
@@ -224,18 +198,11 @@ static bool parse_option(struct import *i, int option, const char *text, uint32_
 	case OPTION_MEAN:
 	case OPTION_STD:
 	case OPTION_COLOR:
-		return parse_pixels(i, option, text);
+		i->has_preprocess = true;
+		return preprocess_option(&i->preprocess, options[option - OPTION_METHOD + 1].name, text);
 	default:
 		return parse_number_option(i, option, text, threads);
 	}
-}
-
-static void swap_red_and_blue(float v[4])
-{
-	float red = v[2];
-
-	v[2] = v[0];
-	v[0] = red;
 }
 
 static int import_main(int argc, char **argv)
@@ -267,10 +234,7 @@ static int import_main(int argc, char **argv)
 	if (i.average_bits > 0 && (!i.calibrate || i.sensitivity == 0))
 		return tool_usage(&command_import, "--average-bits needs --calibrate and --sensitivity");
 	i.onnx = argv[optind];
-	if (i.preprocess.bgr) {
-		swap_red_and_blue(i.preprocess.mean);
-		swap_red_and_blue(i.preprocess.std);
-	}
+	preprocess_options_done(&i.preprocess);
 	r = threads_new(&threads, n_threads);
 	if (r < 0)
 		return tool_fail(&command_import, NULL, r);

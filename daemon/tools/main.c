@@ -7,6 +7,7 @@
 
 static const struct command *const commands[] = {
 	&command_import, &command_inspect, &command_evaluate, &command_run, &command_compare,
+	&command_train,
 };
 
 static int help(void)

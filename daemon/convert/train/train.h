@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An ONNX file and labelled data to a model file, by training. */
+#pragma once
+
+#include "convert/import.h"
+#include "convert/train/trainer.h"
+
+/**
+ * struct train - what to do
+ * @import: source, output, preprocessing, threads, measuring; calibration is done with the training data
+ * @data, @data_labels: to train with
+ * @loader: what is done to them
+ * @accuracies: filled in: [widths] percent by the training engine of import.evaluate, at planes, from 1 up;
+ *	or at the widest only. @n_accuracies: 0 without import.evaluate
+ */
+struct train {
+	struct import import;
+	const char *data, *data_labels;
+	struct loader_options loader;
+	struct train_options options;
+	struct accuracy accuracies[BITS_PLANES_MAX];
+	uint32_t n_accuracies;
+};
+
+/** train_run() - writes import.output and removes the checkpoint. Return: 0 or an errno with words */
+int train_run(struct train *t, struct error *reterr);

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The loop. A step is: one batch; for each width that has its turn forward, loss, backward; one step of the
+ * optimiser on the sum. Narrow widths learn slowest, so the narrowest has a turn in every step and the
+ * others share a second one, the one above the narrowest every other time.
+ */
+#include "convert/train/trainer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "convert/train/checkpoint.h"
+#include "convert/train/prepare.h"
+
+/* The same rule as the export's: small matrices at the edges keep eight planes. */
+static int mark_fixed(struct trainer *t)
+{
+	uint32_t first = UINT32_MAX, last = 0;
+	uint64_t all = 0;
+
+	t->single = calloc(t->net->n_nodes, sizeof *t->single);
+	if (!t->single)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < t->net->n_nodes; i++) {
+		const struct net_node *n = &t->net->nodes[i];
+
+		if (n->kind != NET_CONVOLUTION && n->kind != NET_LINEAR)
+			continue;
+		first = MIN_OF(first, i);
+		last = i;
+		all += prepare_weights(t->net, n);
+	}
+	if (first == UINT32_MAX)
+		return 0;
+	t->single[first] = t->options->edge_planes && prepare_weights(t->net, &t->net->nodes[first]) <= all / 20;
+	t->single[last] = t->options->edge_planes && prepare_weights(t->net, &t->net->nodes[last]) <= all / 20;
+	return 0;
+}
+
+static int add_layer(struct trainer *t, uint32_t i, struct error *reterr)
+{
+	const struct train_matrix *m = &t->graph->matrices[i];
+	const struct net_node *n = &t->net->nodes[m->node];
+	struct train_layer *l = &t->layers[i];
+	size_t size = (size_t) m->rows * m->columns;
+	int r;
+
+	*l = (struct train_layer){.rows = m->rows, .columns = m->columns, .planes = t->options->planes,
+		.taps = n->kind == NET_CONVOLUTION ? n->kernel[0] * n->kernel[1] : 1, .index = i,
+		.n_layers = t->n_layers, .seed = draw_u64(t->options->seed, 1000 + i),
+		.fixed = t->single[m->node], .store = &t->store};
+	l->weight = dnn_floats(size);
+	l->weight_grad = dnn_floats(size);
+	if (!l->weight || !l->weight_grad)
+		return -ENOMEM;
+	memcpy(l->weight, m->hat, size * sizeof *l->weight);
+	r = train_store_param(&t->store, l->weight, l->weight_grad, size, true, 1);
+	if (r >= 0) {
+		l->param = (uint32_t) r;
+		r = 0;
+	}
+	if (r >= 0 && m->bias)
+		r = train_store_param(&t->store, m->bias, m->bias_grad, (size_t) m->rows * m->sets, false, 1);
+	if (r >= 0 && !l->fixed && t->options->method->init)
+		r = t->options->method->init(l, reterr);
+	return r;
+}
+
+static int add_norms(struct trainer *t)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && i < t->graph->n_norms; i++) {
+		const struct train_norm *n = &t->graph->norms[i];
+		size_t size = (size_t) n->sets * n->channels;
+
+		r = train_store_param(&t->store, n->scale_shift, n->scale_shift_grad, 2 * size, false, 1);
+		if (r >= 0)
+			r = train_store_block(&t->store, n->mean, size * sizeof *n->mean);
+		if (r >= 0)
+			r = train_store_block(&t->store, n->variance, size * sizeof *n->variance);
+	}
+	return r;
+}
+
+static void set_weights(struct trainer *t, uint32_t planes)
+{
+	for (uint32_t i = 0; i < t->n_layers; i++) {
+		struct train_layer *l = &t->layers[i];
+		float *hat = t->graph->matrices[i].hat;
+
+		if (l->fixed)
+			memcpy(hat, l->weight, (size_t) l->rows * l->columns * sizeof *hat);
+		else
+			t->options->method->weights(l, planes, hat);
+	}
+}
+
+/*
+ * Statistics of the first batch, without a change of what the net computes: a new norm is the identity, and
+ * y = scale * x + shift stays what it is when x is normalised first. From the front to the back.
+ */
+static int adopt_statistics(struct trainer *t, struct error *reterr)
+{
+	struct train_graph *g = t->graph;
+	int r;
+
+	loader_batch(t->data, 0, t->options->batch, false, train_graph_input(g), t->labels);
+	g->training = true;
+	for (uint32_t i = 0; i < t->n_layers; i++)
+		memcpy(g->matrices[i].hat, t->layers[i].weight,
+			(size_t) t->layers[i].rows * t->layers[i].columns * sizeof(float));
+	g->adopt = !t->options->scratch;
+	r = train_graph_forward(g, reterr);
+	g->adopt = false;
+	return r;
+}
+
+/* What one run is, for its checkpoint. */
+static uint64_t run_key(const struct trainer *t)
+{
+	const struct train_options *o = t->options;
+	uint64_t key = draw_u64(o->seed, o->epochs), n = 0;
+	const float floats[] = {o->optimise.rate, o->optimise.momentum, o->optimise.decay, o->optimise.clip,
+		o->loss.smoothing, o->loss.distil, o->loss.temperature, o->optimise.warm};
+	const uint32_t numbers[] = {o->planes, o->edge_planes, o->batch, o->scratch, o->optimise.optimiser,
+		o->optimise.schedule, loader_count(t->data)};
+
+	for (size_t i = 0; i < ARRAY_SIZE(floats); i++)
+		key = draw_u64(key, (uint64_t) (floats[i] * 1e6f));
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		key = draw_u64(key, numbers[i]);
+	for (const char *c = o->method->name; *c; c++)
+		n = n * 31 + (unsigned char) *c;
+	for (const char *c = t->folded->source_hash; *c; c++)
+		n = n * 31 + (unsigned char) *c;
+	return draw_u64(key, n);
+}
+
+static uint64_t steps_per_epoch(const struct trainer *t)
+{
+	return MAX_OF(loader_count(t->data) / t->options->batch, 1);
+}
+
+static int open_log(struct trainer *t, struct error *reterr)
+{
+	static const char head[] = "epoch,planes,loss,accuracy,rate,seconds\n";
+
+	if (!t->options->log)
+		return 0;
+	t->log_fd = open(t->options->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+	if (t->log_fd < 0)
+		return error_set(reterr, -errno, "%s: %m", t->options->log);
+	if (lseek(t->log_fd, 0, SEEK_END) == 0 && write(t->log_fd, head, sizeof head - 1) < 0)
+		return error_set(reterr, -errno, "%s: %m", t->options->log);
+	return 0;
+}
+
+static int trainer_init(struct trainer *t, struct error *reterr)
+{
+	const struct train_options *o = t->options;
+	int r = prepare_net(&t->net, t->folded);
+
+	if (r >= 0 && o->scratch)
+		prepare_random(t->net, o->seed);
+	if (r >= 0)
+		r = mark_fixed(t);
+	if (r >= 0)
+		r = train_graph_new(&t->graph, t->net, o->batch, t->widths, t->single, true, reterr);
+	if (r >= 0 && o->loss.distil > 0)
+		r = train_graph_new(&t->teacher, t->folded, o->batch, 1, NULL, false, reterr);
+	if (r < 0)
+		return r;
+	t->n_layers = t->graph->n_matrices;
+	t->layers = calloc(t->n_layers + 1, sizeof *t->layers);
+	t->labels = calloc(o->batch, sizeof *t->labels);
+	if (!t->layers || !t->labels)
+		return -ENOMEM;
+	r = train_store_block(&t->store, &t->counters, sizeof t->counters);
+	for (uint32_t i = 0; r >= 0 && i < t->n_layers; i++)
+		r = add_layer(t, i, reterr);
+	if (r >= 0)
+		r = add_norms(t);
+	if (r >= 0)
+		r = adopt_statistics(t, reterr);
+	if (r >= 0 && o->checkpoint)
+		r = checkpoint_load(o->checkpoint, &t->store, run_key(t), reterr);
+	return r < 0 ? r : open_log(t, reterr);
+}
+
+int trainer_new(struct trainer **ret, const struct net *folded, struct loader *data,
+	const struct train_options *options, struct error *reterr)
+{
+	_cleanup_(trainer_freep) struct trainer *t = calloc(1, sizeof *t);
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	t->log_fd = -1;
+	t->folded = folded;
+	t->data = data;
+	t->options = options;
+	t->widths = options->method->nested ? options->planes : 1;
+	r = trainer_init(t, reterr);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(t);
+	return 0;
+}
+
+struct trainer *trainer_free(struct trainer *t)
+{
+	if (!t)
+		return NULL;
+	for (uint32_t i = 0; t->layers && i < t->n_layers; i++) {
+		if (t->options->method->done && !t->layers[i].fixed)
+			t->options->method->done(&t->layers[i]);
+		free(t->layers[i].weight);
+		free(t->layers[i].weight_grad);
+	}
+	train_store_done(&t->store);
+	free(t->layers);
+	free(t->labels);
+	free(t->single);
+	train_graph_free(t->graph);
+	train_graph_free(t->teacher);
+	net_free(t->net);
+	close_fdp(&t->log_fd);
+	free(t);
+	return NULL;
+}
+
+/* Which sets have a turn in this step. Return: how many */
+static uint32_t turns(const struct trainer *t, uint32_t sets[2])
+{
+	uint64_t step = t->counters.step;
+
+	sets[0] = 0;
+	if (t->widths < 2)
+		return 1;
+	sets[1] = step % 2 == 0 || t->widths == 2 ? 1 : 2 + (uint32_t) (step / 2 % (t->widths - 2));
+	return 2;
+}
+
+static int run_width(struct trainer *t, uint32_t set, float scale, struct error *reterr)
+{
+	struct train_graph *g = t->graph;
+	struct train_value *out = train_graph_output(g);
+	uint32_t planes = trainer_planes(t, set);
+	int r;
+
+	g->set = set;
+	set_weights(t, planes);
+	r = train_graph_forward(g, reterr);
+	if (r < 0)
+		return r;
+	loss_gradient(&t->options->loss, out->data, t->teacher ? train_graph_output(t->teacher)->data : NULL,
+		t->labels, t->options->batch, (uint32_t) out->elements, scale, out->grad,
+		&t->counters.epoch[set]);
+	r = train_graph_backward(g, reterr);
+	for (uint32_t i = 0; r >= 0 && i < t->n_layers; i++) {
+		struct train_layer *l = &t->layers[i];
+
+		if (!l->fixed && t->options->method->gradient)
+			t->options->method->gradient(l, planes, g->matrices[i].grad);
+		else
+			method_straight(l, g->matrices[i].grad);
+	}
+	return r;
+}
+
+static int for_layers(struct trainer *t, int (*call)(struct train_layer *, const struct train_moment *))
+{
+	int r = 0;
+
+	for (uint32_t i = 0; call && r >= 0 && i < t->n_layers; i++)
+		if (!t->layers[i].fixed)
+			r = call(&t->layers[i], &t->moment);
+	return r;
+}
+
+static void set_moment(struct trainer *t)
+{
+	uint64_t steps = steps_per_epoch(t) * t->options->epochs, step = t->counters.step;
+
+	t->moment = (struct train_moment){.t = (double) step / (double) MAX_OF(steps, 1), .step = step,
+		.steps = steps, .optimise = &t->options->optimise,
+		.rate = optimise_rate(&t->options->optimise, step, steps)};
+}
+
+static int run_step(struct trainer *t, uint32_t at, struct error *reterr)
+{
+	const struct train_options *o = t->options;
+	struct train_graph *g = t->graph;
+	uint32_t sets[2], n = turns(t, sets);
+	int r = 0;
+
+	set_moment(t);
+	loader_batch(t->data, at * o->batch, o->batch, true, train_graph_input(g), t->labels);
+	if (t->teacher) {
+		memcpy(train_graph_input(t->teacher), train_graph_input(g),
+			o->batch * g->values[t->net->input].elements * sizeof(float));
+		r = train_graph_forward(t->teacher, reterr);
+	}
+	g->training = true;
+	train_store_clear(&t->store);
+	if (r >= 0)
+		r = for_layers(t, o->method->prepare);
+	for (uint32_t i = 0; r >= 0 && i < n; i++)
+		r = run_width(t, sets[i], 1, reterr);
+	if (r < 0)
+		return r;
+	optimise_step(&o->optimise, &t->store, t->moment.step, t->moment.rate);
+	t->counters.step++;
+	set_moment(t);
+	return for_layers(t, o->method->stepped);
+}
+
+static int log_epoch(struct trainer *t, uint64_t epoch, struct error *reterr)
+{
+	double seconds = t->counters.seconds + (double) (clock_now_nsec() - t->started_nsec) * 1e-9;
+
+	for (uint32_t s = 0; s < t->widths; s++) {
+		struct loss_sum *sum = &t->counters.epoch[s];
+		double n = (double) MAX_OF(sum->samples, 1);
+
+		if (t->log_fd >= 0 &&
+			dprintf(t->log_fd, "%llu,%u,%.5f,%.3f,%g,%.1f\n", (unsigned long long) epoch,
+				trainer_planes(t, s), sum->loss / n, 100 * (double) sum->right / n,
+				(double) t->moment.rate, seconds) < 0)
+			return error_set(reterr, -errno, "%s: %m", t->options->log);
+		*sum = (struct loss_sum){};
+	}
+	return 0;
+}
+
+static int save(struct trainer *t, struct error *reterr)
+{
+	uint64_t now = clock_now_nsec();
+
+	t->counters.seconds += (double) (now - t->started_nsec) * 1e-9;
+	t->started_nsec = t->saved_nsec = now;
+	if (!t->options->checkpoint)
+		return 0;
+	return checkpoint_save(t->options->checkpoint, &t->store, run_key(t), reterr);
+}
+
+/* Batch statistics of the final weights, averaged. */
+static int recalibrate(struct trainer *t, struct error *reterr)
+{
+	struct train_graph *g = t->graph;
+	uint32_t batches = (uint32_t) MIN_OF((uint64_t) t->options->recalibrate, steps_per_epoch(t));
+	int r = for_layers(t, t->options->method->prepare);
+
+	loader_shuffle(t->data, t->options->epochs);
+	g->training = true;
+	for (uint32_t s = 0; r >= 0 && s < t->widths; s++) {
+		g->set = s;
+		set_weights(t, trainer_planes(t, s));
+		for (uint32_t i = 0; r >= 0 && i < batches; i++) {
+			progress_step(t->options->progress, "statistics", s * batches + i, t->widths * batches);
+			loader_batch(t->data, i * t->options->batch, t->options->batch, false,
+				train_graph_input(g), t->labels);
+			g->momentum = 1 / (float) (i + 1);
+			r = train_graph_forward(g, reterr);
+		}
+	}
+	g->momentum = 0.1f;
+	g->training = false;
+	return r;
+}
+
+int trainer_run(struct trainer *t, struct error *reterr)
+{
+	const struct train_options *o = t->options;
+	uint64_t each = steps_per_epoch(t), all = each * o->epochs, shuffled = UINT64_MAX;
+	int r = 0;
+
+	t->started_nsec = t->saved_nsec = clock_now_nsec();
+	while (r >= 0 && t->counters.step < all) {
+		uint64_t epoch = t->counters.step / each;
+
+		if (epoch != shuffled)
+			loader_shuffle(t->data, epoch);
+		shuffled = epoch;
+		progress_step(o->progress, "training", t->counters.step, all);
+		r = run_step(t, (uint32_t) (t->counters.step % each), reterr);
+		if (r >= 0 && t->counters.step % each == 0) {
+			r = log_epoch(t, epoch, reterr);
+			if (r >= 0)
+				r = save(t, reterr);
+		} else if (r >= 0 && clock_now_nsec() - t->saved_nsec > o->save_seconds * NSEC_PER_SEC) {
+			r = save(t, reterr);
+		}
+	}
+	set_moment(t);
+	return r < 0 ? r : recalibrate(t, reterr);
+}
+
+void trainer_select(struct trainer *t, uint32_t set)
+{
+	t->graph->set = set;
+	t->graph->training = false;
+	set_weights(t, trainer_planes(t, set));
+}
+
+int trainer_accuracy(struct trainer *t, struct loader *data, uint32_t set, double *ret_percent,
+	struct error *reterr)
+{
+	const struct train_options *o = t->options;
+	struct train_value *out = train_graph_output(t->graph);
+	struct loss_sum sum = {};
+	int r = 0;
+
+	trainer_select(t, set);
+	for (uint32_t i = 0; r >= 0 && i < loader_count(data); i += o->batch) {
+		loader_batch(data, i, o->batch, false, train_graph_input(t->graph), t->labels);
+		r = train_graph_forward(t->graph, reterr);
+		if (r >= 0)
+			loss_gradient(&(struct loss){.temperature = 1}, out->data, NULL, t->labels, o->batch,
+				(uint32_t) out->elements, 0, out->grad, &sum);
+	}
+	*ret_percent = 100 * (double) sum.right / (double) MAX_OF(sum.samples, 1);
+	return r;
+}
