@@ -6,20 +6,22 @@ _bitshed_model() {
 	_init_completion || return
 
 	if ((cword == 1)); then
-		COMPREPLY=($(compgen -W 'import inspect evaluate run compare --help --version' -- "$cur"))
+		COMPREPLY=($(compgen -W 'import inspect evaluate run compare train --help --version' -- "$cur"))
 		return
 	fi
 	command=${words[1]}
 
 	case $prev in
 	--method)
-		COMPREPLY=($(compgen -W "$(bitshed-model import --help 2>/dev/null |
+		COMPREPLY=($(compgen -W "$(bitshed-model "$command" --help 2>/dev/null |
 			sed '1,/^Methods:/d; s/^ *\([a-z-]*\).*/\1/')" -- "$cur"))
 		return ;;
 	--color) COMPREPLY=($(compgen -W 'rgb bgr' -- "$cur")); return ;;
 	--clip) COMPREPLY=($(compgen -W 'mse min-max' -- "$cur")); return ;;
+	--schedule) COMPREPLY=($(compgen -W 'cosine step flat' -- "$cur")); return ;;
+	--optimiser) COMPREPLY=($(compgen -W 'sgd adam amsgrad' -- "$cur")); return ;;
 	--device) COMPREPLY=($(compgen -W 'cpu' -- "$cur")); return ;;
-	-o | --output | --calibrate | --evaluate | --data | --labels | --evaluate-labels) _filedir; return ;;
+	-o | --output | --calibrate | --evaluate | --data | --labels | --evaluate-labels | --data-labels | --checkpoint | --log) _filedir; return ;;
 	--planes | --edge-planes | --activation-bits) COMPREPLY=($(compgen -W '1 2 3 4 5 6 7 8' -- "$cur")); return ;;
 	esac
 
@@ -29,7 +31,7 @@ _bitshed_model() {
 		return
 	fi
 	case $command:$cword in
-	import:2 | compare:2) _filedir onnx ;;
+	import:2 | compare:2 | train:2) _filedir onnx ;;
 	compare:3 | inspect:2 | evaluate:2 | run:2) _filedir gguf ;;
 	*) _filedir ;;
 	esac

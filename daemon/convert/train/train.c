@@ -158,21 +158,15 @@ static int measure(struct train *t, struct trainer *tr, struct shape shape, uint
 	return r;
 }
 
-int train_run(struct train *t, struct error *reterr)
+int train_net(struct train *t, const struct net *net, struct error *reterr)
 {
-	_cleanup_(net_freep) struct net *net = NULL;
 	_cleanup_(loader_freep) struct loader *data = NULL;
 	_cleanup_(trainer_freep) struct trainer *tr = NULL;
-	struct shape shape;
-	uint32_t classes;
-	int r = import_net(&net, t->import.onnx, reterr);
-
-	if (r < 0)
-		return r;
-	shape = graph_shape(&net->values[net->input].shape);
-	classes = (uint32_t) net_elements(&net->values[net->output].shape);
-	r = loader_open(&data, t->data, t->data_labels, &t->import.preprocess, shape, classes, &t->loader,
+	struct shape shape = graph_shape(&net->values[net->input].shape);
+	uint32_t classes = (uint32_t) net_elements(&net->values[net->output].shape);
+	int r = loader_open(&data, t->data, t->data_labels, &t->import.preprocess, shape, classes, &t->loader,
 		reterr);
+
 	if (r >= 0)
 		r = trainer_new(&tr, net, data, &t->options, reterr);
 	if (r >= 0)
@@ -184,4 +178,12 @@ int train_run(struct train *t, struct error *reterr)
 	if (r >= 0 && t->options.checkpoint)
 		(void) unlink(t->options.checkpoint);
 	return r;
+}
+
+int train_run(struct train *t, struct error *reterr)
+{
+	_cleanup_(net_freep) struct net *net = NULL;
+	int r = import_net(&net, t->import.onnx, reterr);
+
+	return r < 0 ? r : train_net(t, net, reterr);
 }

@@ -24,3 +24,6 @@ struct train {
 
 /** train_run() - writes import.output and removes the checkpoint. Return: 0 or an errno with words */
 int train_run(struct train *t, struct error *reterr);
+
+/** train_net() - the same from a net; import.onnx only gives the model its name */
+int train_net(struct train *t, const struct net *folded, struct error *reterr);

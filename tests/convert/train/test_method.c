@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every method of the list on a small net: it learns, what it exports is what it trained, and a run that
+ * was broken off ends as one that was not.
+ */
+#include "nets.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "convert/train/train.h"
+
+#define SAMPLES 1200
+#define EPOCHS 5
+
+static char folder[128] = "/tmp/bitshed-train-XXXXXX";
+static char data[2][192], labels[2][192];
+
+static void make_data(void)
+{
+	if (data[0][0])
+		return;
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
+	for (int i = 0; i < 2; i++)
+		write_stripes(folder, SAMPLES, 10 * (uint64_t) i + 1, data[i], labels[i], sizeof data[i]);
+}
+
+static const char *file(const char *name)
+{
+	static char path[4][192];
+	static int turn;
+
+	turn = (turn + 1) % 4;
+	(void) snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+	return path[turn];
+}
+
+static struct train job(const struct train_method *m)
+{
+	return (struct train){
+		.import = {.correct = true, .samples = 128, .onnx = "small", .evaluate = data[1],
+			.evaluate_labels = labels[1], .has_preprocess = true,
+			.preprocess = {.scale = 1 / 255.0f, .mean = {0.5f, 0.5f, 0.5f}, .std = {0.5f, 0.5f, 0.5f, 1}},
+			.options = {.quantizer = &quantizer_gptq, .group_columns = 128, .activation_bits = 8,
+				.planes = m->planes_default, .edge_planes = 8, .seed = 1}},
+		.data = data[0],
+		.data_labels = labels[0],
+		.loader = {.seed = 1},
+		.options = {.method = m, .planes = m->planes_default, .edge_planes = 8, .epochs = EPOCHS,
+			.batch = 40, .recalibrate = 30, .save_seconds = 3600, .seed = 1, .threads = 2,
+			.scratch = true, .loss = {.temperature = 2},
+			.optimise = {.rate = 0.05f, .momentum = 0.9f, .decay = 1e-4f, .clip = 5, .warm = 0.05f}},
+	};
+}
+
+/* Mean loss of the widest width in the first and in the last epoch of a log. */
+static void read_log(const char *path, double *first, double *last)
+{
+	FILE *f = fopen(path, "r");
+	char line[256];
+	double loss;
+
+	*first = *last = NAN;
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	while (fgets(line, sizeof line, f))
+		if (sscanf(line, "%*d,%*d,%lf", &loss) == 1) {
+			if (isnan(*first))
+				*first = loss;
+			*last = loss;
+		}
+	(void) fclose(f);
+}
+
+static int read_card(const char *path, struct network **ret)
+{
+	FILE *f = fopen(path, "r");
+	int r = f ? network_open(ret, fileno(f), NULL) : -1;
+
+	if (f)
+		(void) fclose(f);
+	return r;
+}
+
+/* What the file's card says about @bits. */
+static double card(const struct network *n, float bits)
+{
+	for (uint32_t i = 0; i < n->n_accuracies; i++)
+		if (n->accuracies[i].bits == bits)
+			return (double) n->accuracies[i].top1;
+	return -1;
+}
+
+static void check_method(const struct train_method *m)
+{
+	_cleanup_(network_unrefp) struct network *n = NULL;
+	_cleanup_(net_freep) struct net *net = net_small();
+	struct train t = job(m);
+	struct error e = {};
+	double first, last;
+	int r;
+
+	t.options.log = file("log.csv");
+	t.import.output = file("model.gguf");
+	(void) unlink(t.options.log);
+	r = train_net(&t, net, &e);
+	if (r < 0)
+		printf("%s: %s\n", m->name, error_text(&e, r));
+	CU_ASSERT_EQUAL_FATAL(r, 0);
+	read_log(t.options.log, &first, &last);
+	CU_ASSERT(last < 0.7 * first);
+	CU_ASSERT_EQUAL_FATAL(read_card(t.import.output, &n), 0);
+	CU_ASSERT_STRING_EQUAL(n->method, m->name);
+	for (uint32_t i = 0; i < t.n_accuracies; i++) {
+		double said = (double) t.accuracies[i].top1, have = card(n, t.accuracies[i].bits);
+
+		printf("\n  %-12s %g bits: loss %.3f to %.3f, %.2f %%, exported %.2f %%", m->name,
+			(double) t.accuracies[i].bits, first, last, said, have);
+		CU_ASSERT(said > 60);
+		CU_ASSERT(fabs(said - have) <= 0.5);
+	}
+}
+
+static void test_methods_learn_and_export(void)
+{
+	const char *only = getenv("BITSHED_TEST_METHOD");
+
+	make_data();
+	for (uint32_t i = 0; i < n_train_methods; i++)
+		if (!only || strcmp(only, train_methods[i]->name) == 0)
+			check_method(train_methods[i]);
+}
+
+static void bytes_of(const char *path, char **ret, size_t *size)
+{
+	FILE *f = fopen(path, "r");
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	(void) fseek(f, 0, SEEK_END);
+	*size = (size_t) ftell(f);
+	rewind(f);
+	*ret = malloc(*size);
+	CU_ASSERT_EQUAL(fread(*ret, 1, *size, f), *size);
+	(void) fclose(f);
+}
+
+static void train_to(const struct train_method *m, const char *output, const char *checkpoint)
+{
+	_cleanup_(net_freep) struct net *net = net_small();
+	struct train t = job(m);
+
+	t.import.output = output;
+	t.options.checkpoint = checkpoint;
+	CU_ASSERT_EQUAL(train_net(&t, net, NULL), 0);
+}
+
+/* A child trains and is killed after @msec; then again, until one of them gets through. */
+static void train_with_kills(const struct train_method *m, const char *output, const char *checkpoint)
+{
+	for (unsigned msec = 300;; msec += msec / 2) {
+		pid_t pid = fork();
+		int status = 0;
+
+		if (pid == 0) {
+			execl("/proc/self/exe", "test_method", m->name, output, checkpoint, NULL);
+			_exit(1);
+		}
+		(void) usleep(msec * 1000);
+		(void) kill(pid, SIGKILL);
+		(void) waitpid(pid, &status, 0);
+		if (WIFEXITED(status)) {
+			CU_ASSERT_EQUAL(WEXITSTATUS(status), 0);
+			return;
+		}
+	}
+}
+
+static void test_a_killed_run_ends_the_same(void)
+{
+	char *whole = NULL, *broken = NULL;
+	size_t n, m;
+
+	make_data();
+	train_to(train_methods[0], file("whole.gguf"), NULL);
+	train_with_kills(train_methods[0], file("broken.gguf"), file("broken.checkpoint"));
+	CU_ASSERT_NOT_EQUAL(access(file("broken.checkpoint"), F_OK), 0);
+	bytes_of(file("whole.gguf"), &whole, &n);
+	bytes_of(file("broken.gguf"), &broken, &m);
+	CU_ASSERT_EQUAL(n, m);
+	CU_ASSERT(n == m && memcmp(whole, broken, n) == 0);
+	free(whole);
+	free(broken);
+}
+
+static void test_checkpoints_of_others_are_refused(void)
+{
+	_cleanup_(net_freep) struct net *net = net_small();
+	struct train t = job(train_methods[0]);
+	struct error e = {};
+	FILE *f;
+
+	make_data();
+	t.import.output = file("other.gguf");
+	t.options.checkpoint = file("other.checkpoint");
+	f = fopen(t.options.checkpoint, "w");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	(void) fputs("this is no checkpoint, but it is long enough to be one", f);
+	(void) fclose(f);
+	CU_ASSERT_EQUAL(train_net(&t, net, &e), -EBADMSG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "other.checkpoint"));
+}
+
+static void test_cleanup(void)
+{
+	char command[256];
+
+	(void) snprintf(command, sizeof command, "rm -rf %s", folder);
+	CU_ASSERT_EQUAL(system(command), 0);
+}
+
+/* The child of train_with_kills(): the folder is that of its files. */
+static int child(char **argv)
+{
+	const struct train_method *m = train_method_find(argv[1]);
+	_cleanup_(net_freep) struct net *net = net_small();
+	struct train t;
+	int r;
+
+	*strrchr(strcpy(folder, argv[2]), '/') = 0;
+	for (int i = 0; i < 2; i++) {
+		(void) snprintf(data[i], sizeof data[i], "%s/stripes-%d.npy", folder, 10 * i + 1);
+		(void) snprintf(labels[i], sizeof labels[i], "%s/stripes-%d-labels.npy", folder, 10 * i + 1);
+	}
+	t = job(m);
+	t.import.output = argv[2];
+	t.options.checkpoint = argv[3];
+	r = train_net(&t, net, NULL);
+	return r < 0 ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(a_killed_run_ends_the_same),
+		TEST(checkpoints_of_others_are_refused), TEST(cleanup), CU_TEST_INFO_NULL};
+	CU_SuiteInfo suites[] = {{"method", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
+	int failed;
+
+	if (argc == 4)
+		return child(argv);
+	if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
+		return 1;
+	CU_basic_set_mode(CU_BRM_VERBOSE);
+	CU_basic_run_tests();
+	failed = (int) CU_get_number_of_failures();
+	CU_cleanup_registry();
+	return failed ? 1 : 0;
+}
