@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "convert/calibrated.h"
+#include "convert/calibrated_rows.h"
 #include "convert/export.h"
 #include "convert/integer.h"
 #include "convert/model_write.h"
@@ -49,7 +50,21 @@ static bool is_grid(const struct export *e, const struct export_matrix *m)
 /* H and its inverse take three times columns^2; a matrix where that is too much is fitted without. */
 static bool is_calibrated(const struct export *e, const struct export_matrix *m)
 {
-	return !e->options.quantizer->run && !is_grid(e, m) && m->columns <= CALIBRATED_COLUMNS_MAX;
+	const struct quantizer *q = e->options.quantizer;
+
+	return (!q->run || q->weighs) && !is_grid(e, m) && m->columns <= CALIBRATED_COLUMNS_MAX;
+}
+
+/* Methods that need no inputs; some weigh by them. */
+static int run_plain(struct export_matrix *m, quantizer_fn *run, const struct second_moment *moment,
+	const struct quantize_options *options, struct error *reterr)
+{
+	_cleanup_free_ float *importance = NULL;
+	struct quantize_options o = *options;
+	int r = moment->h ? calibrated_importance(&importance, m->rows, m->columns, moment) : 0;
+
+	o.importance = importance;
+	return r < 0 ? r : run(&m->coded, m->weight, m->rows, m->columns, &o, reterr);
 }
 
 static int quantize_matrix(struct export *e, struct export_matrix *m, struct second_moment *moment,
@@ -57,6 +72,7 @@ static int quantize_matrix(struct export *e, struct export_matrix *m, struct sec
 {
 	const struct export_given *given = e->options.given;
 	struct quantize_options o = matrix_options(e, m);
+	const struct quantizer *q = e->options.quantizer;
 	int r = given ? given->codes(given->userdata, m, (uint32_t) (m - e->matrices), reterr) : 0;
 
 	if (r != 0)
@@ -65,15 +81,16 @@ static int quantize_matrix(struct export *e, struct export_matrix *m, struct sec
 		r = integer_grid(&m->coded, m->row_scale, m->weight, m->rows, m->columns);
 		return r < 0 ? r : pack_planes(m);
 	}
-	if (moment->h)
+	if (moment->h && q->rows)
+		r = calibrated_rows(&m->coded, q, m->weight, m->rows, m->columns, moment, &o, threads, reterr);
+	else if (moment->h && !q->run)
 		r = calibrated_matrix(&m->coded, m->weight, m->rows, m->columns, moment, &o, threads,
 			reterr);
 	else
-		r = (e->options.quantizer->run ?: quantizer_find("bcq")->run)(&m->coded, m->weight, m->rows,
-			m->columns, &o, reterr);
+		r = run_plain(m, q->run ?: quantizer_find("bcq")->run, moment, &o, reterr);
 	if (r < 0)
 		return error_prefix(reterr, r, "%s", e->net->nodes[m->net_node].name);
-	if (!moment->h)
+	if (!moment->h || q->run)
 		integer_codes(&m->coded, m->weight);
 	second_moment_done(moment);
 	return pack_planes(m);
@@ -163,7 +180,7 @@ int export_weights(struct export *e, struct samples *samples, uint32_t limit, st
 		all += (uint64_t) e->matrices[i].rows * e->matrices[i].columns;
 	e->whole_grid = needs_whole_grid(e);
 	while (r >= 0 && b.end < e->n_matrices) {
-		if (batch_next(&b, e))
+		if (batch_next(&b, e) && samples)
 			r = second_moments(b.moments, b.wanted, e, samples, limit, threads, progress,
 				reterr);
 		for (uint32_t i = b.begin; r >= 0 && i < b.end; i++) {

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "convert/samples.h"
+#include "convert/moments.h"
 #include "support/test.h"
 
 #define ROWS 24
@@ -14,24 +14,13 @@
 static float weights[ROWS * COLUMNS];
 static double moment[COLUMNS * COLUMNS];
 
-/* Inputs as a layer after ReLU sees them: not negative, neighbours alike. */
 static void test_draw(void)
 {
 	struct samples samples = SAMPLES_INIT;
 	static double x[COLUMNS];
 
 	sample_fill(&samples, weights, ROWS * COLUMNS, 0);
-	for (int s = 0; s < SAMPLES; s++) {
-		double state = 0, common = sample_gauss(&samples);
-
-		for (int i = 0; i < COLUMNS; i++) {
-			state = 0.8 * state + 0.6 * sample_gauss(&samples);
-			x[i] = fmax(0, state + 0.5 * common);
-		}
-		for (int i = 0; i < COLUMNS; i++)
-			for (int j = 0; j < COLUMNS; j++)
-				moment[i * COLUMNS + j] += x[i] * x[j] / SAMPLES;
-	}
+	moments_draw(&samples, moment, x, COLUMNS, SAMPLES);
 }
 
 static void decode(float *out, const struct coded *c, const float *alpha, uint32_t planes)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "convert/quantize/esb.h"
 #include "convert/samples.h"
 #include "support/test.h"
 
@@ -14,9 +15,15 @@
 
 static float weights[2][SIZE];
 static const char *const kinds[2] = {"Gauss", "Laplace"};
+static uint32_t n_plain; /* methods that need no inputs: the first of the list */
 
 static void test_draw(void)
 {
+	while (n_plain < n_quantizers && quantizers[n_plain].run)
+		n_plain++;
+	for (uint32_t m = n_plain; m < n_quantizers; m++)
+		CU_ASSERT_TRUE(!quantizers[m].run && quantizers[m].rows);
+	CU_ASSERT_TRUE_FATAL(n_plain > 8);
 	struct samples samples = SAMPLES_INIT;
 
 	for (int kind = 0; kind < 2; kind++)
@@ -79,6 +86,17 @@ static double nearest_distance(
 	return smallest;
 }
 
+/* Others have their reasons: all prefixes, an entropy, pruned weights, scales refitted at the end. */
+static bool codes_to_nearest(const char *name)
+{
+	static const char *const others[] = {"bcq", "ecsq", "deep-compression", "alq", "dithered"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		if (strcmp(name, others[i]) == 0)
+			return false;
+	return true;
+}
+
 static void check_method(const struct quantizer *q, uint32_t planes, int kind, bool per_tensor)
 {
 	struct quantize_options options = {
@@ -95,8 +113,8 @@ static void check_method(const struct quantizer *q, uint32_t planes, int kind, b
 	CU_ASSERT_TRUE((c.coding == CODING_LEVEL) == (c.level != NULL));
 	for (uint32_t i = 0; c.level && i + 1 < (c.shared_levels ? 1u : ROWS) << planes; i++)
 		CU_ASSERT_TRUE((i + 1) % (1u << planes) == 0 || c.level[i] <= c.level[i + 1]);
-	if (strcmp(q->name, "bcq") == 0)
-		return; /* its codes serve all prefixes, not the top alone */
+	if (!codes_to_nearest(q->name))
+		return;
 	for (uint32_t i = 0; i < SIZE; i += 11) {
 		uint32_t row = i / COLUMNS, column = i % COLUMNS;
 		double distance = fabs((double) w[i] - coded_value(&c, row, column));
@@ -107,7 +125,7 @@ static void check_method(const struct quantizer *q, uint32_t planes, int kind, b
 
 static void test_every_method_codes_to_its_nearest_value(void)
 {
-	for (uint32_t m = 0; m < n_quantizers; m++)
+	for (uint32_t m = 0; m < n_plain; m++)
 		for (uint32_t planes = quantizers[m].planes_min; planes <= quantizers[m].planes_max;
 			planes++)
 			for (int kind = 0; kind < 2; kind++) {
@@ -118,7 +136,7 @@ static void test_every_method_codes_to_its_nearest_value(void)
 
 static void test_more_planes_err_less(void)
 {
-	for (uint32_t m = 0; m < n_quantizers; m++) {
+	for (uint32_t m = 0; m < n_plain; m++) {
 		double last = 1.0001;
 
 		/* Powers of two stop helping at some plane; a step that is one may jump to the
@@ -154,6 +172,88 @@ static void test_methods_beat_their_baselines(void)
 			}
 }
 
+/* Entropy of the codes of a whole matrix, bits. */
+static double entropy_of(const struct coded *c)
+{
+	uint32_t count[256] = {0};
+	double bits = 0;
+
+	for (uint32_t i = 0; i < SIZE; i++)
+		count[c->codes[i]]++;
+	for (int i = 0; i < 256; i++)
+		if (count[i] > 0)
+			bits -= count[i] / (double) SIZE * log2(count[i] / (double) SIZE);
+	return bits;
+}
+
+/* A bit less than its planes when packed, and better than as many levels of one length. */
+static void test_ecsq_saves_a_bit(void)
+{
+	for (int kind = 0; kind < 2; kind++)
+		for (uint32_t planes = 3; planes <= 5; planes++) {
+			struct quantize_options o = {.planes = planes, .per_tensor = true};
+			_cleanup_(coded_done) struct coded c = {0};
+
+			CU_ASSERT_EQUAL_FATAL(quantizer_find("ecsq")->run(
+				&c, weights[kind], ROWS, COLUMNS, &o, NULL), 0);
+			CU_ASSERT_TRUE(entropy_of(&c) <= planes - 1 + 0.02);
+			check_not_worse("ecsq", relative_error(&c, weights[kind]),
+				error_of("kmeans", weights[kind], planes - 1, true));
+		}
+}
+
+static void test_new_methods_beat_their_baselines(void)
+{
+	for (int kind = 0; kind < 2; kind++)
+		for (uint32_t planes = 2; planes <= 6; planes++) {
+			const float *w = weights[kind];
+			double kmeans = error_of("kmeans", w, planes, true);
+
+			check_not_worse("soft-vq", error_of("soft-vq", w, planes, true), 1.7 * kmeans);
+			check_not_worse("hessian-kmeans", error_of("hessian-kmeans", w, planes, true), kmeans);
+			if (planes > 2) /* two have no zero here */
+				check_not_worse("ausn", error_of("ausn", w, planes, true),
+					error_of("log", w, planes, true));
+			check_not_worse("esb", error_of("esb", w, planes, true), error_of("log", w, planes, true));
+			check_not_worse("alq", error_of("alq", w, planes, false),
+				1.02 * error_of("bcq", w, planes, false));
+			/* Of uniform steps without clipping a shift costs a quarter of a step more, no more. */
+			check_not_worse("dithered", error_of("dithered", w, planes, true),
+				error_of("linear", w, planes, true) * 4);
+			check_not_worse("inq", error_of("inq", w, planes, true), 1);
+		}
+	/* Half a deviation: what Gaussian weights lose with it. */
+	check_near("deep-compression", error_of("deep-compression", weights[0], 8, true), .0309, .05);
+}
+
+static float importances[SIZE];
+
+/* Weights that count more err less. */
+static void test_importance(void)
+{
+	for (uint32_t i = 0; i < SIZE; i++)
+		importances[i] = i % COLUMNS < 32 ? 100 : 0.01f;
+	for (uint32_t m = 0; m < n_plain; m++) {
+		struct quantize_options o = {.planes = 3, .group_columns = 128, .importance = importances};
+		_cleanup_(coded_done) struct coded with = {0}, without = {0};
+		double error[2] = {0};
+
+		if (!quantizers[m].weighs)
+			continue;
+		CU_ASSERT_EQUAL(quantizers[m].run(&with, weights[0], ROWS, COLUMNS, &o, NULL), 0);
+		o.importance = NULL;
+		CU_ASSERT_EQUAL(quantizers[m].run(&without, weights[0], ROWS, COLUMNS, &o, NULL), 0);
+		for (uint32_t i = 0; i < SIZE; i++) {
+			double a = weights[0][i] - coded_value(&with, i / COLUMNS, i % COLUMNS);
+			double b = weights[0][i] - coded_value(&without, i / COLUMNS, i % COLUMNS);
+
+			error[0] += importances[i] * a * a;
+			error[1] += importances[i] * b * b;
+		}
+		check_not_worse(quantizers[m].name, error[0], error[1] * 0.9);
+	}
+}
+
 /* Optimal scalar quantizers of infinite samples; one table for the whole matrix comes close. */
 static void test_analytic_numbers(void)
 {
@@ -179,6 +279,53 @@ static void test_analytic_numbers(void)
 	 */
 	check_not_worse("log, Gauss", error_of("log", weights[0], 4, true), .045);
 	check_not_worse("apot, Gauss", error_of("apot", weights[0], 4, true), .0135);
+}
+
+#define TAIL 6.0
+#define POINTS 600
+
+/* Mean square error of a standard normal variable on levels times @k. */
+static double normal_error(const float *levels, uint32_t planes, double k)
+{
+	double sum = 0, mass = 0;
+
+	for (int i = 0; i < POINTS; i++) {
+		double x = TAIL * (i + 0.5) / POINTS, p = exp(-x * x / 2), smallest = INFINITY;
+
+		for (uint32_t j = 0; j < 1u << planes; j++)
+			smallest = fmin(smallest, fabs(x - k * (double) levels[j]));
+		sum += p * smallest * smallest;
+		mass += p;
+	}
+	return sum / mass;
+}
+
+/* methods B2: the published errors of four formats, and no unit that is noticeably better. */
+static void test_units_of_esb(void)
+{
+	static const struct {
+		uint32_t planes, fraction;
+		double error;
+	} known[] = {{3, 0, .0476}, {4, 1, .0127}, {5, 2, .0033}, {6, 3, .00083}, {1, 0, .36338}, {2, 0, .11885}};
+	float levels[1 << BITS_PLANES_MAX];
+
+	for (uint32_t planes = 1; planes <= 6; planes++)
+		for (uint32_t fraction = 0; fraction < planes && fraction < 4; fraction++) {
+			double unit, error;
+
+			if (!esb_levels(levels, planes, fraction))
+				continue;
+			unit = esb_unit(planes, fraction);
+			error = normal_error(levels, planes, unit);
+			for (double f = 0.7; f < 1.45; f += 0.05)
+				check_not_worse("unit of esb", error,
+					1.02 * normal_error(levels, planes, unit * f));
+			for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+				if (known[i].planes == planes && known[i].fraction == fraction)
+					check_near("error of esb", error, known[i].error, .02);
+		}
+	CU_ASSERT_TRUE(esb_levels(levels, 4, 1));
+	CU_ASSERT_TRUE(levels[7] == 0 && levels[9] == .5f && levels[12] == 2 && levels[15] == 6);
 }
 
 static void test_linear_is_exact_on_its_grid(void)
@@ -395,7 +542,7 @@ static void test_refusals(void)
 {
 	static float w[400];
 
-	for (uint32_t m = 0; m < n_quantizers; m++) {
+	for (uint32_t m = 0; m < n_plain; m++) {
 		w[250] = NAN;
 		check_refused(&quantizers[m], w, 4, 128, "weight [1][50] is not finite");
 		w[250] = 0;
@@ -413,7 +560,7 @@ static void test_odd_matrices(void)
 {
 	static const float values[] = {0, 1, -1, 1e-40f, 1e30f, -1e30f};
 
-	for (uint32_t m = 0; m < n_quantizers; m++)
+	for (uint32_t m = 0; m < n_plain; m++)
 		for (size_t v = 0; v < ARRAY_SIZE(values); v++)
 			for (uint32_t planes = 2; planes <= 8; planes += 3)
 				for (uint32_t columns = 1; columns <= 9; columns += 4) {
@@ -434,7 +581,8 @@ static void test_odd_matrices(void)
 }
 
 TEST_MAIN("quantize", TEST(draw), TEST(every_method_codes_to_its_nearest_value),
-	TEST(more_planes_err_less), TEST(methods_beat_their_baselines), TEST(analytic_numbers),
+	TEST(more_planes_err_less), TEST(methods_beat_their_baselines), TEST(new_methods_beat_their_baselines), TEST(ecsq_saves_a_bit),
+	TEST(importance), TEST(analytic_numbers), TEST(units_of_esb),
 	TEST(linear_is_exact_on_its_grid), TEST(prefixes_of_bcq_are_good_models),
 	TEST(eight_planes), TEST(identities), TEST(rows_are_independent), TEST(refusals),
 	TEST(odd_matrices))

@@ -180,8 +180,7 @@ int gptq_scales(float *alpha, const struct coded *c, const float *weights, uint3
 	return 0;
 }
 
-/* Plane i of a group with a negative scale is turned over, so that all scales are magnitudes. */
-static void turn_negative(struct coded *c, uint32_t row)
+void gptq_turn_negative(struct coded *c, uint32_t row)
 {
 	for (uint32_t t = 0; t < c->columns; t++) {
 		const float *alpha =
@@ -225,7 +224,7 @@ int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t en
 	if (r < 0)
 		return r;
 	for (uint32_t row = first; row < end; row++)
-		turn_negative(c, row);
+		gptq_turn_negative(c, row);
 	return 0;
 }
 

@@ -53,6 +53,9 @@ int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t en
 int gptq_scales(float *alpha, const struct coded *c, const float *weights, uint32_t first,
 	uint32_t end, const struct metric *m, uint32_t planes);
 
+/** gptq_turn_negative() - planes with a negative scale are turned over, so that all scales are magnitudes */
+void gptq_turn_negative(struct coded *c, uint32_t row);
+
 /** quantizer_calibrated_fn - as quantizer_fn, with the second moment of the inputs */
 typedef int quantizer_calibrated_fn(struct coded *ret, const float *weights, uint32_t rows,
 	uint32_t columns, const double *second_moment, const struct quantize_options *options,

@@ -3,10 +3,13 @@
  * Free levels by k-means (methods A4, S6). In one dimension a cluster is an interval of the sorted
  * weights and dynamic programming finds the best ones; of many weights on equally full runs of
  * them, after which Lloyd's iteration settles the borders. Sums come from prefix sums.
+ *
+ * hessian-kmeans (methods B9, "Towards the limit of network quantization") weighs each squared error by the
+ * second derivative of the loss. Without labels that of the layer's own output stands for it: the mean square
+ * of the weight's input.
  */
 #include <errno.h>
 #include <math.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "convert/quantize/method.h"
@@ -14,17 +17,27 @@
 #define ROUNDS_MAX 400
 #define POINTS_MAX 2048
 
-struct sorted {
-	size_t n;
-	float *weights;
-	double *sum;
+struct point {
+	float w, mass;
 };
 
-static int compare_floats(const void *a, const void *b)
+/* Points in order; @sum of mass * w and @mass before each. */
+struct sorted {
+	size_t n;
+	struct point *points;
+	double *sum, *mass;
+};
+
+static int compare_points(const void *a, const void *b)
 {
-	float x = *(const float *) a, y = *(const float *) b;
+	float x = ((const struct point *) a)->w, y = ((const struct point *) b)->w;
 
 	return (x > y) - (x < y);
+}
+
+static double mean_of(const struct sorted *s, size_t begin, size_t end)
+{
+	return (s->sum[end] - s->sum[begin]) / (s->mass[end] - s->mass[begin]);
 }
 
 static size_t find_border(const struct sorted *s, size_t begin, double w)
@@ -34,7 +47,7 @@ static size_t find_border(const struct sorted *s, size_t begin, double w)
 	while (begin < end) {
 		size_t middle = begin + (end - begin) / 2;
 
-		if (s->weights[middle] < w)
+		if ((double) s->points[middle].w < w)
 			begin = middle + 1;
 		else
 			end = middle;
@@ -54,8 +67,8 @@ static double move_levels(const struct sorted *s, double *levels, uint32_t n)
 			i + 1 < n ? find_border(s, begin, (levels[i] + levels[i + 1]) / 2) : s->n;
 
 		if (end > begin) {
-			next = (s->sum[end] - s->sum[begin]) / (double) (end - begin);
-			gain += next * next * (double) (end - begin);
+			next = mean_of(s, begin, end);
+			gain += next * next * (s->mass[end] - s->mass[begin]);
 			levels[i] = next;
 		}
 		begin = end;
@@ -105,7 +118,8 @@ static void search_row(
 		size_t begin = point_border(d, i);
 		double sum = d->s->sum[border] - d->s->sum[begin];
 		double gain =
-			d->last[i] + (border > begin ? sum * sum / (double) (border - begin) : 0);
+			d->last[i] + (border > begin
+					? sum * sum / (d->s->mass[border] - d->s->mass[begin]) : 0);
 
 		if (gain > d->best[j]) {
 			d->best[j] = gain;
@@ -139,8 +153,7 @@ static int start_optimal(const struct sorted *s, double *levels, uint32_t n)
 		       end = point_border(&d, j);
 		size_t edge = MIN_OF(end, s->n - 1);
 
-		levels[m] = end > begin ? (s->sum[end] - s->sum[begin]) / (double) (end - begin)
-					: s->weights[edge];
+		levels[m] = end > begin ? mean_of(s, begin, end) : (double) s->points[edge].w;
 	}
 	return 0;
 }
@@ -152,21 +165,36 @@ static int compare_doubles(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* Inputs that were never seen still weigh a little, or an interval of them would have no mean. */
+static void sort_points(struct sorted *s, const struct span *span)
+{
+	double total = 0, least;
+
+	for (size_t i = 0; span->importance && i < s->n; i++)
+		total += (double) span->importance[i];
+	least = total > 0 ? 1e-6 * total / (double) s->n : 1;
+	for (size_t i = 0; i < s->n; i++)
+		s->points[i] = (struct point){span->weights[i],
+			span->importance ? (float) ((double) span->importance[i] + least) : 1};
+	qsort(s->points, s->n, sizeof *s->points, compare_points);
+	for (size_t i = 0; i < s->n; i++) {
+		s->sum[i + 1] = s->sum[i] + (double) s->points[i].mass * (double) s->points[i].w;
+		s->mass[i + 1] = s->mass[i] + (double) s->points[i].mass;
+	}
+}
+
 static int choose_levels(float *levels, const struct span *span, uint32_t planes)
 {
-	_cleanup_free_ float *weights = malloc(span->n * sizeof *weights);
-	_cleanup_free_ double *sum = calloc(span->n + 1, sizeof *sum);
-	struct sorted s = {.n = span->n, .weights = weights, .sum = sum};
+	_cleanup_free_ struct point *points = malloc(span->n * sizeof *points);
+	_cleanup_free_ double *sums = calloc(2 * (span->n + 1), sizeof *sums);
+	struct sorted s = {.n = span->n, .points = points, .sum = sums, .mass = sums + span->n + 1};
 	double best[1 << BITS_PLANES_MAX];
 	uint32_t n = 1u << planes;
 	int r;
 
-	if (!weights || !sum)
+	if (!points || !sums)
 		return -ENOMEM;
-	memcpy(weights, span->weights, span->n * sizeof *weights);
-	qsort(weights, span->n, sizeof *weights, compare_floats);
-	for (size_t i = 0; i < span->n; i++)
-		sum[i + 1] = sum[i] + weights[i];
+	sort_points(&s, span);
 	r = start_optimal(&s, best, n);
 	if (r < 0)
 		return r;
@@ -179,6 +207,15 @@ static int choose_levels(float *levels, const struct span *span, uint32_t planes
 }
 
 int quantize_kmeans(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
+	const struct quantize_options *options, struct error *reterr)
+{
+	struct quantize_options plain = *options;
+
+	plain.importance = NULL;
+	return quantize_levels(ret, weights, rows, columns, &plain, choose_levels, reterr);
+}
+
+int quantize_hessian_kmeans(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
 	const struct quantize_options *options, struct error *reterr)
 {
 	return quantize_levels(ret, weights, rows, columns, options, choose_levels, reterr);

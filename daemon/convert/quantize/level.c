@@ -5,7 +5,7 @@
 
 #include "convert/quantize/method.h"
 
-static uint32_t nearest_level(const float *levels, uint32_t n, float w)
+uint32_t levels_nearest(const float *levels, uint32_t n, float w)
 {
 	uint32_t low = 0, high = n - 1;
 
@@ -26,7 +26,7 @@ double levels_error(const float *levels, uint32_t n, float scale, const struct s
 
 	for (size_t i = 0; i < s->n; i++) {
 		double e = s->weights[i] -
-			   (double) scale * levels[nearest_level(levels, n, s->weights[i] / scale)];
+			   (double) scale * levels[levels_nearest(levels, n, s->weights[i] / scale)];
 
 		sum += e * e;
 	}
@@ -63,6 +63,9 @@ int quantize_levels(struct coded *ret, const float *weights, uint32_t rows, uint
 	together = options->per_tensor ? rows : 1;
 	for (uint32_t row = 0; row < rows; row += together) {
 		struct span s = {.weights = weights + (size_t) row * columns,
+			.importance = options->importance
+				? options->importance + (size_t) row * columns : NULL,
+			.codes = c.codes + (size_t) row * columns,
 			.n = (size_t) together * columns,
 			.first = row,
 			.rows = together,
@@ -72,9 +75,8 @@ int quantize_levels(struct coded *ret, const float *weights, uint32_t rows, uint
 		r = choose(levels, &s, options->planes);
 		if (r < 0)
 			return r;
-		for (size_t i = 0; i < s.n; i++)
-			c.codes[(size_t) row * columns + i] =
-				(uint8_t) nearest_level(levels, n, s.weights[i]);
+		for (size_t i = 0; r == 0 && i < s.n; i++)
+			s.codes[i] = (uint8_t) levels_nearest(levels, n, s.weights[i]);
 	}
 	*ret = c;
 	c = (struct coded){0};

@@ -5,8 +5,12 @@
 #include "convert/quantize/quantizer.h"
 
 #define QUANTIZER(name, id, fewest, most, help) quantizer_fn quantize_##id;
+#define QUANTIZER_WEIGHED(name, id, fewest, most, help) quantizer_fn quantize_##id;
+#define QUANTIZER_ROWS(name, id, fewest, most, grid, help) quantizer_rows_fn id##_rows;
 #include "convert/quantize/quantizers.inc"
 #undef QUANTIZER
+#undef QUANTIZER_WEIGHED
+#undef QUANTIZER_ROWS
 
 /** weights_finite() - Return: 0, or -EINVAL with the place of the first weight that is not finite
  */
@@ -14,10 +18,13 @@ int weights_finite(const float *weights, uint32_t rows, uint32_t columns, struct
 
 /**
  * struct span - the weights that share a scale or a table: one row, or the whole matrix
+ * @importance: of each weight, or NULL: all count the same
+ * @codes: [n], of level methods that choose them themselves
  * @first, @rows: of the matrix
  */
 struct span {
-	const float *weights;
+	const float *weights, *importance;
+	uint8_t *codes;
 	size_t n;
 	uint32_t first, rows, columns;
 };
@@ -45,6 +52,18 @@ int quantize_grid(struct coded *ret, const float *weights, uint32_t rows, uint32
 	const struct quantize_options *options,
 	struct grid (*choose)(const struct span *s, uint32_t planes), struct error *reterr);
 
+/** span_deviation() - root of the mean square */
+float span_deviation(const struct span *s);
+
+/** grid_store() - the codes of @s on @g, each group with the plane scales and the offset of the grid */
+void grid_store(struct coded *c, const struct span *s, const struct grid *g);
+
+/** grid_scales() - only the scales and the offset of the groups of @rows rows from @first on */
+void grid_scales(struct coded *c, uint32_t first, uint32_t rows, const struct grid *g);
+
+/** levels_nearest() - Return: the number of the level of @n ascending ones that is nearest to @w */
+uint32_t levels_nearest(const float *levels, uint32_t n, float w);
+
 /** levels_error() - squared error of rounding @s to the nearest of @n ascending levels times @scale
  */
 double levels_error(const float *levels, uint32_t n, float scale, const struct span *s);
@@ -52,7 +71,7 @@ double levels_error(const float *levels, uint32_t n, float scale, const struct s
 /**
  * quantize_levels() - a level method: @choose fills in the ascending table of each span
  *
- * @choose returns 0 or a negative errno.
+ * @choose returns 0, 1 when it has written the codes too, or a negative errno.
  */
 int quantize_levels(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
 	const struct quantize_options *options,

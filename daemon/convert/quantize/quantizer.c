@@ -18,6 +18,8 @@ static int check_planes(
 }
 
 /* In front of each method, so that none divides by the levels it does not have. */
+#define QUANTIZER_ROWS(n, id, fewest, most, grid, h)
+#define QUANTIZER_WEIGHED QUANTIZER
 #define QUANTIZER(n, id, fewest, most, h)                                                          \
 	static int run_##id(struct coded *ret, const float *weights, uint32_t rows,                \
 		uint32_t columns, const struct quantize_options *options, struct error *reterr)    \
@@ -29,11 +31,22 @@ static int check_planes(
 #include "convert/quantize/quantizers.inc"
 #undef QUANTIZER
 
+#undef QUANTIZER_ROWS
+#undef QUANTIZER_WEIGHED
+
 const struct quantizer quantizers[] = {
 #define QUANTIZER(n, id, fewest, most, h)                                                          \
 	{.name = (n), .help = (h), .run = run_##id, .planes_min = (fewest), .planes_max = (most)},
+#define QUANTIZER_WEIGHED(n, id, fewest, most, h)                                                  \
+	{.name = (n), .help = (h), .run = run_##id, .planes_min = (fewest), .planes_max = (most),  \
+		.weighs = true},
+#define QUANTIZER_ROWS(n, id, fewest, most, on_grid, h)                                            \
+	{.name = (n), .help = (h), .rows = id##_rows, .planes_min = (fewest), .planes_max = (most), \
+		.grid = (on_grid)},
 #include "convert/quantize/quantizers.inc"
 #undef QUANTIZER
+#undef QUANTIZER_WEIGHED
+#undef QUANTIZER_ROWS
 };
 
 const struct quantizer quantizer_gptq = {
@@ -130,4 +143,13 @@ float span_largest(const struct span *s)
 	for (size_t i = 0; i < s->n; i++)
 		largest = fmaxf(largest, fabsf(s->weights[i]));
 	return largest;
+}
+
+float span_deviation(const struct span *s)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		sum += (double) s->weights[i] * s->weights[i];
+	return s->n ? (float) sqrt(sum / (double) s->n) : 0;
 }

@@ -17,12 +17,14 @@
  * @planes: 1..8
  * @group_columns: sum coding: columns that share scales (a multiple of 64, or >= columns)
  * @per_tensor: methods with one scale or codebook per matrix: share it over all rows, else per row
+ * @importance: [rows][columns], what a squared error of each weight costs, or NULL
  * @favour_top: nested methods: the widest width matters more than the narrower ones
  * @seed: methods that draw
  */
 struct quantize_options {
 	uint32_t planes, group_columns;
 	bool per_tensor, favour_top;
+	const float *importance;
 	uint64_t seed;
 };
 
@@ -71,13 +73,30 @@ float coded_value(const struct coded *c, uint32_t row, uint32_t column);
 typedef int quantizer_fn(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
 	const struct quantize_options *options, struct error *reterr);
 
+struct metric;
+
 /**
- * struct quantizer - @run: NULL: needs the inputs of the layer too (gptq.h)
+ * quantizer_rows_fn - quantize rows @first to @end - 1 of @weights, the whole matrix
+ * @c: from coded_allocate(), sum coding, with an offset where the method has a grid; only these rows are
+ *	written, so threads can share it
+ * @m: what errors cost (gptq.h)
+ *
+ * Return: 0; -EINVAL when a weight is not finite; -ENOMEM. Any thread.
+ */
+typedef int quantizer_rows_fn(struct coded *c, const float *weights, uint32_t first, uint32_t end,
+	const struct metric *m, const struct quantize_options *options, struct error *reterr);
+
+/**
+ * struct quantizer - @run, or @rows, or neither: gptq, which has a way of its own (calibrated.h)
+ * @weighs: @run looks at the importance of weights
+ * @grid: @rows wants one group per row and an offset
  */
 struct quantizer {
 	const char *name, *help;
 	quantizer_fn *run;
+	quantizer_rows_fn *rows;
 	uint32_t planes_min, planes_max;
+	bool weighs, grid;
 };
 
 extern const struct quantizer quantizers[];

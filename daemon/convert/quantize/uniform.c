@@ -38,20 +38,25 @@ double grid_error(const struct grid *g, const struct span *s)
 	return sum;
 }
 
-static void store_span(struct coded *c, const struct span *s, const struct grid *g)
+void grid_scales(struct coded *c, uint32_t first, uint32_t rows, const struct grid *g)
 {
-	uint8_t *codes = c->codes + (size_t) s->first * c->columns;
 	double middle = 0.5 * ((1 << c->planes) - 1);
 
-	for (size_t i = 0; i < s->n; i++)
-		codes[i] = (uint8_t) grid_code(g, s->weights[i]);
-	for (size_t group = (size_t) s->first * c->groups;
-		group < (size_t) (s->first + s->rows) * c->groups; group++) {
+	for (size_t group = (size_t) first * c->groups; group < (size_t) (first + rows) * c->groups; group++) {
 		for (uint32_t i = 0; i < c->planes; i++)
 			c->alpha[group * c->planes + i] =
 				ldexpf(g->step, (int) (c->planes - 2 - i));
 		c->offset[group] = (float) (g->step * (middle - g->zero));
 	}
+}
+
+void grid_store(struct coded *c, const struct span *s, const struct grid *g)
+{
+	uint8_t *codes = c->codes + (size_t) s->first * c->columns;
+
+	for (size_t i = 0; i < s->n; i++)
+		codes[i] = (uint8_t) grid_code(g, s->weights[i]);
+	grid_scales(c, s->first, s->rows, g);
 }
 
 int quantize_grid(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
@@ -80,7 +85,7 @@ int quantize_grid(struct coded *ret, const float *weights, uint32_t rows, uint32
 			.columns = columns};
 		struct grid g = choose(&s, options->planes);
 
-		store_span(&c, &s, &g);
+		grid_store(&c, &s, &g);
 	}
 	*ret = c;
 	c = (struct coded){0};
