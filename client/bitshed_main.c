@@ -22,6 +22,8 @@ static const struct verb {
 		"show or set the width of a model, also in between: 2.5"},
 	{"profile", cmd_profile, 0, 1, "[PROFILE]",
 		"show or set power-saver, balanced or performance"},
+	{"hold", cmd_hold, 1, 4096, "NAME [COMMAND...]",
+		"keep a model at --min-bits while this, or the command, runs"},
 	{"why", cmd_why, 1, 1, "NAME", "which rule set the width of a model, and what it saw"},
 	{"monitor", cmd_monitor, 0, 0, "", "print changes as they happen"},
 	{"policy", cmd_policy, 0, 4096, "VERB ...",
@@ -42,7 +44,8 @@ static void help(void)
 	       "      --json            for programs\n"
 	       "      --bits=BITS       load: the width to begin with\n"
 	       "      --no-wait         load: do not wait until it is ready\n"
-	       "      --min-bits=BITS   infer: fail rather than run at less\n"
+	       "      --min-bits=BITS   infer: fail rather than run at less; hold: what is kept\n"
+	       "      --reason=TEXT     hold: for a person who asks why\n"
 	       "      --deadline=MS     infer: fail rather than be later\n"
 	       "      --priority=N      infer: -100 to 100, higher first\n"
 	       "      --input=TYPE      infer: pixels or floats (default: by size)\n"
@@ -68,6 +71,7 @@ enum {
 	OPT_TOP,
 	OPT_REPEAT,
 	OPT_SESSION,
+	OPT_REASON,
 	OPT_VERSION
 };
 
@@ -79,7 +83,7 @@ static const struct option options[] = {{"bus", required_argument, NULL, OPT_BUS
 	{"priority", required_argument, NULL, OPT_PRIORITY},
 	{"input", required_argument, NULL, OPT_INPUT}, {"top", required_argument, NULL, OPT_TOP},
 	{"repeat", required_argument, NULL, OPT_REPEAT},
-	{"session", no_argument, NULL, OPT_SESSION}, {"help", no_argument, NULL, 'h'},
+	{"session", no_argument, NULL, OPT_SESSION}, {"reason", required_argument, NULL, OPT_REASON}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, OPT_VERSION}, {}};
 
 static int usage(const char *expected, const char *given)
@@ -120,6 +124,9 @@ static int take_option(struct command *c, int option, const char **bus)
 		return 0;
 	case OPT_SESSION:
 		c->session = true;
+		return 0;
+	case OPT_REASON:
+		c->reason = optarg;
 		return 0;
 	case OPT_BITS:
 		if (!number(&c->bits, 1, 8))

@@ -32,6 +32,7 @@ struct command {
 	int32_t priority;
 	bool no_wait, session;
 	enum bitshed_input input;
+	const char *reason;
 };
 
 int cmd_status(struct command *c);
@@ -41,6 +42,7 @@ int cmd_unload(struct command *c);
 int cmd_infer(struct command *c);
 int cmd_bits(struct command *c);
 int cmd_profile(struct command *c);
+int cmd_hold(struct command *c);
 int cmd_why(struct command *c);
 int cmd_monitor(struct command *c);
 int cmd_policy(struct command *c);
@@ -58,6 +60,9 @@ int complain(struct command *c, int r, const struct bitshed_error *e, const char
 
 /** json_string() - quoted and escaped */
 void json_string(const char *s);
+
+/** json_inputs() - what the daemon knows of the board, as a list */
+void json_inputs(const struct bitshed_power_input *inputs, int n);
 
 /** size_text() - "1.5 MiB". Return: @to */
 const char *size_text(char to[16], uint64_t bytes);

@@ -105,66 +105,132 @@ int cmd_models(struct command *c)
 	return 0;
 }
 
-static void print_status(const struct bitshed_daemon *d, struct bitshed_model *const *models,
-	int n_models, struct bitshed_device *const *devices, int n_devices)
+static void print_holds(const struct bitshed_hold_info *holds, int n)
 {
+	for (int i = 0; i < n; i++)
+		printf("hold      %s at %.3g bits by user %u (%s)%s: %s\n", holds[i].model, holds[i].bits,
+			holds[i].uid, holds[i].owner,
+			holds[i].honoured ? "" : ", not honoured: a hard limit is lower",
+			holds[i].reason);
+}
+
+static void print_inputs(const struct bitshed_power_input *inputs, int n)
+{
+	int known = 0;
+
+	for (int i = 0; i < n; i++) {
+		const struct bitshed_power_input *in = &inputs[i];
+
+		if (!in->known)
+			continue;
+		printf("%s%s ", known++ ? ", " : "inputs    ", in->name);
+		if (in->text[0] && !in->unit[0])
+			printf("%s", in->text);
+		else
+			printf("%.4g%s%s", in->value, in->unit[0] ? " " : "", in->unit);
+	}
+	printf("%s%d unknown\n", known ? ", " : "inputs    ", n - known);
+}
+
+static void print_holds_json(const struct bitshed_hold_info *holds, int n)
+{
+	printf("[");
+	for (int i = 0; i < n; i++) {
+		printf("%s{\"model\":", i ? "," : "");
+		json_string(holds[i].model);
+		printf(",\"bits\":%.9g,\"reason\":", holds[i].bits);
+		json_string(holds[i].reason);
+		printf(",\"owner\":");
+		json_string(holds[i].owner);
+		printf(",\"uid\":%u,\"honoured\":%s}", holds[i].uid,
+			holds[i].honoured ? "true" : "false");
+	}
+	printf("]");
+}
+
+/** struct status - all of a daemon, as it was asked for */
+struct status {
+	struct bitshed_daemon *daemon;
+	struct bitshed_model **models;
+	struct bitshed_device **devices;
+	struct bitshed_hold_info *holds;
+	struct bitshed_power_input *inputs;
+	int n_models, n_devices, n_holds, n_inputs;
+};
+
+static void print_status(const struct status *s)
+{
+	const struct bitshed_daemon *d = s->daemon;
 	uint64_t resident = 0;
 	char size[16];
 
-	for (int i = 0; i < n_models; i++)
-		resident += models[i]->resident_bytes;
+	for (int i = 0; i < s->n_models; i++)
+		resident += s->models[i]->resident_bytes;
 	printf("bitshedd  %s\nprofile   %s\nsessions  %u\nresident  %s of planes in %d model%s\n",
-		d->version, d->profile, d->n_sessions, size_text(size, resident), n_models,
-		n_models == 1 ? "" : "s");
-	for (int i = 0; i < n_devices; i++)
-		printf("device    %s, %u thread%s, %u waiting\n", devices[i]->name,
-			devices[i]->threads, devices[i]->threads == 1 ? "" : "s",
-			devices[i]->queue_length);
-	if (n_models > 0) {
+		d->version, d->profile, d->n_sessions, size_text(size, resident), s->n_models,
+		s->n_models == 1 ? "" : "s");
+	for (int i = 0; i < s->n_devices; i++)
+		printf("device    %s, %u thread%s, %u waiting\n", s->devices[i]->name,
+			s->devices[i]->threads, s->devices[i]->threads == 1 ? "" : "s",
+			s->devices[i]->queue_length);
+	print_holds(s->holds, s->n_holds);
+	print_inputs(s->inputs, s->n_inputs);
+	if (s->n_models > 0) {
 		(void) putchar('\n');
-		print_table(models, n_models);
+		print_table(s->models, s->n_models);
 	}
 }
 
-static void print_status_json(const struct bitshed_daemon *d, struct bitshed_model *const *models,
-	int n_models, struct bitshed_device *const *devices, int n_devices)
+static void print_status_json(const struct status *s)
 {
 	printf("{\"version\":");
-	json_string(d->version);
+	json_string(s->daemon->version);
 	printf(",\"profile\":");
-	json_string(d->profile);
-	printf(",\"sessions\":%u,\"devices\":[", d->n_sessions);
-	for (int i = 0; i < n_devices; i++) {
+	json_string(s->daemon->profile);
+	printf(",\"sessions\":%u,\"devices\":[", s->daemon->n_sessions);
+	for (int i = 0; i < s->n_devices; i++) {
 		printf("%s{\"name\":", i ? "," : "");
-		json_string(devices[i]->name);
+		json_string(s->devices[i]->name);
 		printf(",\"kind\":");
-		json_string(devices[i]->kind);
-		printf(",\"threads\":%u,\"queue_length\":%u}", devices[i]->threads,
-			devices[i]->queue_length);
+		json_string(s->devices[i]->kind);
+		printf(",\"threads\":%u,\"queue_length\":%u}", s->devices[i]->threads,
+			s->devices[i]->queue_length);
 	}
 	printf("],\"models\":");
-	print_models_json(models, n_models);
+	print_models_json(s->models, s->n_models);
+	printf(",\"holds\":");
+	print_holds_json(s->holds, s->n_holds);
+	printf(",\"inputs\":");
+	json_inputs(s->inputs, s->n_inputs);
 	printf("}\n");
+}
+
+static void free_status(struct status *s)
+{
+	bitshed_daemon_free(s->daemon);
+	bitshed_models_free(s->models);
+	bitshed_devices_free(s->devices);
+	bitshed_holds_free(s->holds, s->n_holds > 0 ? (size_t) s->n_holds : 0);
+	bitshed_power_inputs_free(s->inputs, s->n_inputs > 0 ? (size_t) s->n_inputs : 0);
 }
 
 int cmd_status(struct command *c)
 {
-	struct bitshed_daemon *d = NULL;
-	struct bitshed_model **models = NULL;
-	struct bitshed_device **devices = NULL;
+	struct status s = {};
 	struct bitshed_error e = {};
-	int n_models = 0, n_devices = 0, r = bitshed_get_daemon(c->bus, &d, &e);
+	int r = bitshed_get_daemon(c->bus, &s.daemon, &e);
 
 	if (r >= 0)
-		r = n_models = bitshed_list_models(c->bus, &models, &e);
+		r = s.n_models = bitshed_list_models(c->bus, &s.models, &e);
 	if (r >= 0)
-		r = n_devices = bitshed_list_devices(c->bus, &devices, &e);
+		r = s.n_devices = bitshed_list_devices(c->bus, &s.devices, &e);
 	if (r >= 0)
-		(c->json ? print_status_json : print_status)(
-			d, models, n_models, devices, n_devices);
-	bitshed_daemon_free(d);
-	bitshed_models_free(models);
-	bitshed_devices_free(devices);
+		r = s.n_holds = bitshed_list_holds(c->bus, &s.holds, &e);
+	if (r >= 0)
+		r = s.n_inputs = bitshed_list_power_inputs(c->bus, &s.inputs, &e);
+	if (r >= 0)
+		(c->json ? print_status_json : print_status)(&s);
+	free_status(&s);
 	return r < 0 ? complain(c, r, &e, NULL) : 0;
 }
 

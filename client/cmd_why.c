@@ -54,16 +54,9 @@ static void print(const struct bitshed_model *m, const struct bitshed_power_inpu
 		printf("  %d inputs are unknown: nobody reports them\n", n - known);
 }
 
-static void print_json(
-	const struct bitshed_model *m, const struct bitshed_power_input *inputs, int n)
+void json_inputs(const struct bitshed_power_input *inputs, int n)
 {
-	printf("{\"name\":");
-	json_string(m->name);
-	printf(",\"bits\":%.9g,\"rule\":", m->bits);
-	json_string(m->rule);
-	printf(",\"rule_text\":");
-	json_string(m->rule_text);
-	printf(",\"inputs\":[");
+	printf("[");
 	for (int i = 0; i < n; i++) {
 		printf("%s{\"name\":", i ? "," : "");
 		json_string(inputs[i].name);
@@ -79,7 +72,21 @@ static void print_json(
 		json_string(inputs[i].text);
 		printf(",\"since_nsec\":%" PRIu64 "}", inputs[i].since_nsec);
 	}
-	printf("]}\n");
+	printf("]");
+}
+
+static void print_json(
+	const struct bitshed_model *m, const struct bitshed_power_input *inputs, int n)
+{
+	printf("{\"name\":");
+	json_string(m->name);
+	printf(",\"bits\":%.9g,\"rule\":", m->bits);
+	json_string(m->rule);
+	printf(",\"rule_text\":");
+	json_string(m->rule_text);
+	printf(",\"inputs\":");
+	json_inputs(inputs, n);
+	printf("}\n");
 }
 
 int cmd_why(struct command *c)

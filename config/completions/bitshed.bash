@@ -36,16 +36,17 @@ _bitshed() {
 	--input=*) COMPREPLY=($(compgen -W 'pixels floats' -- "${cur#*=}")); return ;;
 	-*)
 		COMPREPLY=($(compgen -W '--bus= --json --bits= --no-wait --min-bits= --deadline= --priority= --input=
-			--top= --repeat= --session --help --version' -- "$cur"))
+			--top= --repeat= --session --reason= --help --version' -- "$cur"))
 		[[ ${COMPREPLY-} == *= ]] && compopt -o nospace
 		return ;;
 	esac
 
 	case $verb:$place in
-	:*) COMPREPLY=($(compgen -W 'status models load unload infer bits profile why monitor policy' -- "$cur")) ;;
-	unload:0 | infer:0 | bits:0 | why:0) COMPREPLY=($(compgen -W "$(_bitshed_models "${bus[@]}")" -- "$cur")) ;;
+	:*) COMPREPLY=($(compgen -W 'status models load unload infer bits profile hold why monitor policy' -- "$cur")) ;;
+	unload:0 | infer:0 | bits:0 | why:0 | hold:0) COMPREPLY=($(compgen -W "$(_bitshed_models "${bus[@]}")" -- "$cur")) ;;
 	load:1) _filedir gguf ;;
 	infer:1) _filedir ;;
+	hold:1) COMPREPLY=($(compgen -c -- "$cur")) ;;
 	bits:1) COMPREPLY=($(compgen -W 'auto 1 2 3 4 5 6 7 8' -- "$cur")) ;;
 	profile:0) COMPREPLY=($(compgen -W 'power-saver balanced performance' -- "$cur")) ;;
 	esac

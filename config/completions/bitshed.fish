@@ -12,7 +12,7 @@ function __bitshed_models
 end
 
 complete -c bitshed -f
-set -l verbs status models load unload infer bits profile why monitor policy
+set -l verbs status models load unload infer bits profile hold why monitor policy
 set -l none "not __fish_seen_subcommand_from $verbs"
 complete -c bitshed -n $none -a status -d 'The daemon, its devices and models'
 complete -c bitshed -n $none -a models -d 'A table of the models'
@@ -21,6 +21,7 @@ complete -c bitshed -n $none -a unload -d 'Forget a model'
 complete -c bitshed -n $none -a infer -d 'Classify an image or raw data'
 complete -c bitshed -n $none -a bits -d 'Show or set the width of a model'
 complete -c bitshed -n $none -a profile -d 'Show or set the profile'
+complete -c bitshed -n $none -a hold -d 'Keep a model at a width'
 complete -c bitshed -n $none -a why -d 'Which rule set the width of a model'
 complete -c bitshed -n $none -a monitor -d 'Print changes as they happen'
 complete -c bitshed -n $none -a policy -d 'Check, simulate, record and replay rules'
@@ -29,6 +30,8 @@ complete -c bitshed -n '__bitshed_verb unload 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb infer 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb bits 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb bits 1' -a 'auto 1 2 3 4 5 6 7 8'
+complete -c bitshed -n '__bitshed_verb hold 0' -a '(__bitshed_models)'
+complete -c bitshed -n '__bitshed_verb hold 1' -a '(__fish_complete_command)'
 complete -c bitshed -n '__bitshed_verb why 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb profile 0' -a 'power-saver balanced performance'
 complete -c bitshed -n '__bitshed_verb load 1' -F
@@ -51,6 +54,8 @@ complete -c bitshed -l json -d 'For programs'
 complete -c bitshed -n '__fish_seen_subcommand_from load' -l bits -x -d 'The width to begin with'
 complete -c bitshed -n '__fish_seen_subcommand_from load' -l no-wait -d 'Do not wait until it is ready'
 complete -c bitshed -n '__fish_seen_subcommand_from infer' -l min-bits -x -d 'Fail rather than run at less'
+complete -c bitshed -n '__fish_seen_subcommand_from hold' -l min-bits -x -d 'What is kept'
+complete -c bitshed -n '__fish_seen_subcommand_from hold' -l reason -x -d 'For a person who asks why'
 complete -c bitshed -n '__fish_seen_subcommand_from infer' -l deadline -x -d 'Milliseconds; fail rather than be later'
 complete -c bitshed -n '__fish_seen_subcommand_from infer' -l priority -x -d '-100 to 100, higher first'
 complete -c bitshed -n '__fish_seen_subcommand_from infer' -l input -x -a 'pixels floats' -d 'What the file holds'

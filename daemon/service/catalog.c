@@ -301,6 +301,7 @@ void entry_update(struct entry *e)
 		return;
 	resolve(e, &budget);
 	serving_follow(e);
+	holds_tell(e);
 	if (e->state == ENTRY_PARKED) {
 		update_parked(e, &budget);
 		return;

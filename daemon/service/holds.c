@@ -7,10 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "bitshed/protocol.h"
 #include "service/bus.h"
 #include "service/bus_objects.h"
 #include "service/manager.h"
@@ -18,7 +20,10 @@
 #define PER_USER_MAX 16
 #define REASON_MAX 256
 
-/** struct hold - @fd: reading end of a pipe whose writing end is the client's */
+/**
+ * struct hold - @fd: our end of a socket whose other end is the client's
+ * @told: -1: nothing yet, else what the client knows of whether it is honoured
+ */
 struct hold {
 	struct list link;
 	struct manager *manager;
@@ -26,7 +31,7 @@ struct hold {
 	double bits;
 	char *reason, *owner;
 	uid_t uid;
-	int fd;
+	int fd, told;
 	sd_event_source *source;
 };
 
@@ -94,7 +99,7 @@ static int hold_new(struct hold **ret, struct entry *e, sd_bus_message *call, do
 	if (!h)
 		return -ENOMEM;
 	list_init(&h->link);
-	h->fd = -1;
+	h->fd = h->told = -1;
 	h->manager = e->manager;
 	h->bits = bits;
 	memcpy(h->model, e->name, sizeof h->model);
@@ -106,12 +111,12 @@ static int hold_new(struct hold **ret, struct entry *e, sd_bus_message *call, do
 	return 0;
 }
 
-/* No events are asked for: a writer that has gone is told in any case, and what it writes is not. */
+/* No events are asked for: a client that has gone is told in any case, and what it writes is not. */
 static int watch(struct hold *h, int *ret_fd)
 {
 	int ends[2], r;
 
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0)
 		return -errno;
 	h->fd = ends[0];
 	r = sd_event_add_io(h->manager->event, &h->source, h->fd, 0, on_closed, h);
@@ -160,11 +165,48 @@ double holds_bits(const struct manager *m, const char *name)
 	return bits;
 }
 
+/* By what the policy wants: a switch that is on its way will be there in a moment. */
+static bool is_honoured(const struct hold *h, const struct entry *e)
+{
+	return e->policy.decided && e->policy.budget.bits + 1e-3 >= h->bits;
+}
+
+/* A client that does not read its records loses those that do not fit. */
+static void tell(struct hold *h, const struct entry *e)
+{
+	struct bitshed_hold_record record = {
+		.version = BITSHED_PROTOCOL_VERSION,
+		.honoured = (uint16_t) h->told,
+		.bits = (float) e->policy.budget.bits,
+	};
+
+	(void) send(h->fd, &record, sizeof record, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (!h->told)
+		log_notice("model %s: %s holds %g bits, but %s", h->model, h->owner, h->bits,
+			e->policy.budget.text);
+}
+
+void holds_tell(struct entry *e)
+{
+	bool changed = false;
+
+	list_for_each (l, &e->manager->holds) {
+		struct hold *h = list_entry(l, struct hold, link);
+
+		if (strcmp(h->model, e->name) != 0 || h->told == is_honoured(h, e))
+			continue;
+		h->told = is_honoured(h, e);
+		tell(h, e);
+		changed = true;
+	}
+	if (changed)
+		bus_manager_changed(e->manager, "Holds");
+}
+
 static int append(const struct hold *h, sd_bus_message *reply)
 {
 	struct entry *e;
-	bool honoured = catalog_find(h->manager, h->model, &e, NULL) >= 0 && e->plan
-			&& !plan_below(e->plan, h->bits);
+	bool honoured = catalog_find(h->manager, h->model, &e, NULL) >= 0 && is_honoured(h, e);
 
 	return sd_bus_message_append(reply, "(sdssub)", h->model, h->bits, h->reason, h->owner,
 		(uint32_t) h->uid, honoured);

@@ -18,6 +18,9 @@
 int hold_add(struct entry *e, sd_bus_message *call, double min_bits, const char *reason, int *ret_fd,
 	struct error *reterr);
 
+/** holds_tell() - the policy has decided about @e: those who hold it hear whether that is honoured */
+void holds_tell(struct entry *e);
+
 /** holds_bits() - the highest width that is held of a model of that name, 0: none */
 double holds_bits(const struct manager *m, const char *name);
 

@@ -154,6 +154,25 @@ static void test_infer_refused(void)
 	CU_ASSERT_TRUE(says("expected a P6 image"));
 }
 
+static void test_hold(void)
+{
+	CU_ASSERT_EQUAL(bitshed("bits net 1"), 0);
+	CU_ASSERT_EQUAL(bitshed("hold net"), 2);
+	CU_ASSERT_EQUAL(bitshed("hold net --min-bits=7"), 6);
+	CU_ASSERT_EQUAL(bitshed("hold nobody --min-bits=3"), 5);
+	CU_ASSERT_EQUAL(bitshed("hold net --min-bits=3 -- sh -c 'exit 7'"), 7);
+	CU_ASSERT_EQUAL(bitshed("hold net --min-bits=3 -- /no/such/program"), 127);
+	CU_ASSERT_EQUAL(bitshed("hold net --min-bits=3 --reason='a photograph' -- " TEST_BITSHED " status"), 0);
+	CU_ASSERT_TRUE(says("hold      net at 3 bits by user"));
+	CU_ASSERT_TRUE(says(": a photograph"));
+	CU_ASSERT_TRUE(says("inputs    "));
+	CU_ASSERT_EQUAL(live_run("timeout -s INT 1 " TEST_BITSHED " hold net --min-bits=2", out, sizeof out), 124);
+	CU_ASSERT_TRUE(says("net runs at 2 bits"));
+	CU_ASSERT_EQUAL(bitshed("status --json"), 0);
+	CU_ASSERT_TRUE(says("\"holds\":[],\"inputs\":["));
+	CU_ASSERT_EQUAL(bitshed("bits net auto"), 0);
+}
+
 static void test_bits_and_profile(void)
 {
 	CU_ASSERT_EQUAL(bitshed("bits net 2"), 0);
@@ -246,5 +265,5 @@ static void test_daemon_gone(void)
 }
 
 TEST_MAIN("command", TEST(start), TEST(usage), TEST(no_bus), TEST(empty), TEST(load), TEST(status),
-	TEST(infer), TEST(infer_refused), TEST(bits_and_profile), TEST(monitor), TEST(example_c),
+	TEST(infer), TEST(infer_refused), TEST(hold), TEST(bits_and_profile), TEST(monitor), TEST(example_c),
 	TEST(example_python), TEST(example_shell), TEST(daemon_gone))

@@ -32,6 +32,7 @@ static const char rules[] =
 	"grace-after-resume: 0 s\n"
 	"switches-per-hour: 60\n"
 	"rules:\n"
+	"  - {name: hot, when: {telemetry of hot: above 0}, hard: true, then: {bits: at most 1}}\n"
 	"  - {name: no-more, when: {telemetry of refuse: above 0}, then: {refuse: true}}\n"
 	"  - {name: slowly, when: {telemetry of rate: above 0}, then: {rate: 2 /min}}\n"
 	"  - {name: alone, when: {telemetry of alone: above 0}, then: {threads: 1, device: opencl, "
@@ -194,6 +195,39 @@ static void test_a_parked_model_can_be_unloaded_and_opened(void)
 	say("idle", 0);
 }
 
+static bool next_record(int fd, struct bitshed_hold_record *ret)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, 20000) == 1 && read(fd, ret, sizeof *ret) == (ssize_t) sizeof *ret;
+}
+
+static void test_a_holder_hears_of_hard_limits(void)
+{
+	struct bitshed_hold_record record;
+	sd_bus_message *reply = NULL;
+	int fd = -1;
+
+	start();
+	CU_ASSERT_FATAL(sd_bus_call_method(bus, BITSHED_BUS_NAME, BITSHED_PATH,
+				BITSHED_MANAGER_INTERFACE, "HoldPrecision", NULL, &reply, "sds",
+				"net", 3.0, "a photograph")
+			>= 0);
+	CU_ASSERT_FATAL(sd_bus_message_read(reply, "h", &fd) >= 0);
+	CU_ASSERT_TRUE(next_record(fd, &record));
+	CU_ASSERT_EQUAL(record.honoured, 1);
+	say("hot", 1);
+	CU_ASSERT_TRUE(next_record(fd, &record));
+	CU_ASSERT_EQUAL(record.honoured, 0);
+	CU_ASSERT_EQUAL(record.bits, 1);
+	CU_ASSERT_TRUE(wait_for_text("Rule", "hot"));
+	say("hot", 0);
+	CU_ASSERT_TRUE(next_record(fd, &record));
+	CU_ASSERT_EQUAL(record.honoured, 1);
+	(void) sd_bus_message_unref(reply);
+	CU_ASSERT_TRUE(wait_for_text("Rule", "full"));
+}
+
 static int method_inhibit(sd_bus_message *m, void *userdata, sd_bus_error *ret)
 {
 	int r;
@@ -313,4 +347,4 @@ static void test_who_leaves_in_the_night_is_forgotten(void)
 TEST_MAIN("daemon serving", TEST(a_rule_refuses), TEST(a_rule_slows_down),
 	TEST(answers_stay_the_same_on_one_thread), TEST(an_idle_model_is_parked),
 	TEST(a_parked_model_wakes_at_todays_width), TEST(a_parked_model_can_be_unloaded_and_opened),
-	TEST(sleep_parks_and_requests_wait), TEST(who_leaves_in_the_night_is_forgotten))
+	TEST(a_holder_hears_of_hard_limits), TEST(sleep_parks_and_requests_wait), TEST(who_leaves_in_the_night_is_forgotten))

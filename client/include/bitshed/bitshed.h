@@ -235,6 +235,42 @@ BITSHED_API int bitshed_list_power_inputs(
 BITSHED_API void bitshed_power_inputs_free(struct bitshed_power_input *inputs, size_t n);
 
 /**
+ * bitshed_hold() - keep @model from running at less than @min_bits
+ * @min_bits: 1 to the model's maximum; @reason: for a person, 1 to 256 bytes
+ *
+ * Ends with the last close of the descriptor, with the process, or with the daemon.
+ * Return: a descriptor, for bitshed_hold_wait() and close(); -ENOENT no such model; -ERANGE no such
+ * width; -EACCES; -EDQUOT too many holds.
+ */
+BITSHED_API int bitshed_hold(struct bitshed *b, const char *model, double min_bits,
+	const char *reason, struct bitshed_error *reterr);
+
+/**
+ * bitshed_hold_wait() - is the hold honoured? A hard limit of the policy goes before it
+ * @fd: of bitshed_hold(); poll() for POLLIN
+ * @timeout_ms: 0: only what is there; negative: as long as it takes
+ * @ret_bits: what the policy allows now
+ *
+ * Return: 1 there is news, told at first and after each change; 0 none in time; -ECONNRESET the daemon
+ * has gone, and the hold with it; -EPROTO. Any thread, one at a time.
+ */
+BITSHED_API int bitshed_hold_wait(int fd, int timeout_ms, bool *ret_honoured, double *ret_bits,
+	struct bitshed_error *reterr);
+
+/** struct bitshed_hold_info - who keeps which model at which width; @owner: unique name on the bus */
+struct bitshed_hold_info {
+	char *model, *reason, *owner;
+	uint32_t uid;
+	double bits;
+	bool honoured;
+};
+
+/** bitshed_list_holds() - for bitshed_holds_free(). Return: how many, or negative errno */
+BITSHED_API int bitshed_list_holds(
+	struct bitshed *b, struct bitshed_hold_info **ret, struct bitshed_error *reterr);
+BITSHED_API void bitshed_holds_free(struct bitshed_hold_info *holds, size_t n);
+
+/**
  * bitshed_infer() - one inference over the bus, the easy way
  * @input: @input_bytes bytes, see enum bitshed_input
  * @options: may be NULL

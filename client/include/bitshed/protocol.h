@@ -77,5 +77,17 @@ struct bitshed_reply {
 	uint64_t queue_nsec, run_nsec;
 };
 
+/**
+ * struct bitshed_hold_record - daemon to who holds a precision, on the descriptor of HoldPrecision(): at first
+ * and whenever @honoured changes
+ * @honoured: 0: a hard limit of the policy is below what is held
+ * @bits: what the policy allows now
+ */
+struct bitshed_hold_record {
+	uint16_t version, honoured;
+	float bits;
+};
+
+_Static_assert(sizeof(struct bitshed_hold_record) == 8, "records have no holes");
 _Static_assert(sizeof(struct bitshed_request) == 32, "records have no holes");
 _Static_assert(sizeof(struct bitshed_reply) == 40, "records have no holes");
