@@ -11,7 +11,7 @@
 
 #include "base/bytes.h"
 #include "convert/onnx_import.h"
-#include "convert/sha256.h"
+#include "base/sha256.h"
 
 struct words {
 	char text[48];

@@ -34,3 +34,13 @@ int lower_matrix_run(const struct lower_matrix *l, struct error *reterr);
 /** lower_refit_scales() - lower_refit() without the error; of @gram only rows of kept planes and of ones count */
 void lower_refit_scales(const double gram[9][9], uint32_t planes, uint32_t kept, const double *alpha,
 	bool with_offset, double *ret_alpha, double *ret_offset);
+
+#define LOWER_COLUMNS_MAX (BITS_PLANES_MAX + 1)
+
+/**
+ * lower_solve() - the symmetric m x = r of @n columns, by Gauss elimination in the upper triangle
+ * @m: only its upper triangle counts; is used up
+ *
+ * A plane that repeats what others say has a pivot of nothing but rounding: its x is 0.
+ */
+void lower_solve(uint32_t n, double m[LOWER_COLUMNS_MAX][LOWER_COLUMNS_MAX], const double *r, double *x);

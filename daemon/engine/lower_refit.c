@@ -3,13 +3,9 @@
 #include "engine/lower.h"
 #include "engine/lower_matrix.h"
 
-#define COLUMNS_MAX (BITS_PLANES_MAX + 1)
+#define COLUMNS_MAX LOWER_COLUMNS_MAX
 
-/*
- * Solves the symmetric m x = r of @n columns by Gauss elimination in the upper triangle. A plane that
- * repeats what others say has a pivot of nothing but rounding: its scale stays as it is.
- */
-static void solve(uint32_t n, double m[COLUMNS_MAX][COLUMNS_MAX], const double *r, double *x)
+void lower_solve(uint32_t n, double m[COLUMNS_MAX][COLUMNS_MAX], const double *r, double *x)
 {
 	double inverse[COLUMNS_MAX], diagonal[COLUMNS_MAX];
 
@@ -56,7 +52,7 @@ static void find_step(struct step *s, const double gram[9][9], uint32_t planes, 
 			m[i][j] = row[j];
 		m[i][kept] = row[planes];
 	}
-	solve(s->n, m, s->r, s->x);
+	lower_solve(s->n, m, s->r, s->x);
 }
 
 void lower_refit_scales(const double gram[9][9], uint32_t planes, uint32_t kept, const double *alpha,

@@ -3,17 +3,28 @@
 
 #include <unistd.h>
 
-static void network_free(struct network *n)
+/* What a network has for itself, a re-encoding too. */
+static void free_own(struct network *n)
 {
 	(void) plane_store_free(n->store);
+	free(n->matrices);
+	free(n->scales);
+	(void) network_unref(n->parent);
+}
+
+static void network_free(struct network *n)
+{
+	free_own(n);
+	if (n->parent) {
+		free(n);
+		return;
+	}
 	if (n->fd >= 0)
 		(void) close(n->fd);
 	for (uint32_t i = 0; n->ops && i < n->n_ops; i++)
 		free(n->ops[i].table);
 	free(n->ops);
 	free(n->values);
-	free(n->matrices);
-	free(n->scales);
 	free(n->labels);
 	free(n->accuracies);
 	free(n);

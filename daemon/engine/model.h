@@ -112,9 +112,11 @@ struct accuracy {
  * @plane_bytes: [planes_max], bytes of each plane in the file, a multiple of 4096
  * @plane_offset: [planes_max], where each begins in the file; @fixed_offset, @fixed_bytes likewise
  * @plane_crc: [planes_max], CRC-32 of each plane; @fixed_crc
+ * @parent: of a re-encoding (recode.h), whose own are only matrices, scales, store and planes; else NULL
  */
 struct network {
 	atomic_uint refs;
+	struct network *parent;
 	int fd;
 	char name[64], method[64], source_hash[65], data[64];
 	struct value *values;

@@ -330,6 +330,8 @@ int plane_acquire(struct plane **ret, struct network *network, uint32_t index, c
 	struct plane *found;
 	int r;
 
+	if (index == PLANE_FIXED && network->parent)
+		return plane_acquire(ret, network->parent, index, used, reterr);
 	(void) pthread_mutex_lock(&network->store->mutex);
 	found = find_alive(network, index, used);
 	(void) pthread_mutex_unlock(&network->store->mutex);

@@ -3,7 +3,7 @@
  * SHA-256 as FIPS 180-4 writes it. Its constants are the first 32 bits of the fractions of roots of the
  * first primes (cube roots for the rounds, square roots for the start): computed here, not listed.
  */
-#include "convert/sha256.h"
+#include "base/sha256.h"
 
 #include <stdio.h>
 #include <string.h>

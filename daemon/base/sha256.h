@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SHA-256 (FIPS 180-4), for naming the file a model came from. */
+/* SHA-256 (FIPS 180-4), for naming files by what is in them. */
 #pragma once
 
 #include <stddef.h>
