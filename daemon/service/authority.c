@@ -171,7 +171,7 @@ static int on_answer(sd_bus_message *m, void *userdata, sd_bus_error *ret)
 	int r, authorized, challenge;
 
 	if (sd_bus_error_has_names(error, SD_BUS_ERROR_SERVICE_UNKNOWN, SD_BUS_ERROR_NAME_HAS_NO_OWNER,
-		    "org.freedesktop.systemd1.NoSuchUnit")) {
+		    "org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.UnitMasked")) {
 		q->authority->absent = true;
 		conclude(q, decide_alone(q));
 		return 0;

@@ -3,6 +3,8 @@
 
 boards=${BITSHED_BOARDS:-/var/cache/bitshed-boards}
 board_packages=systemd-sysv,dbus,procps,python3,libyaml-0-2,libjpeg62-turbo,libpng16-16,libprotobuf-c1,zlib1g
+# What the daemon asks and listens to on a board that has it.
+board_packages=$board_packages,ocl-icd-libopencl1,polkitd,power-profiles-daemon,python3-dbusmock
 binfmt=/proc/sys/fs/binfmt_misc
 
 # Programs of another architecture run through qemu: the kernel must know, and forgets at each boot.

@@ -38,6 +38,17 @@ ends() {
 	fi
 }
 
+# make_shapes SHAPES FOLDER - a model file of the demo network, and a picture of a star
+make_shapes() {
+	chmod 755 "$2" &&
+		"$1/draw.py" 100 1 "$2/pictures.bin" &&
+		"$1/draw.py" --labels >"$2/labels.txt" &&
+		"$1/draw.py" --ppm star 7 "$2/star.ppm" &&
+		bitshed-model import "$1/shapes.onnx" -o "$2/shapes.gguf" --planes 4 --scale 0.00392156862745098 \
+			--mean 0.5,0.5,0.5 --std 1,1,1 --calibrate "$2/pictures.bin" --labels "$2/labels.txt" &&
+		chmod 644 "$2"/*
+}
+
 finish() {
 	echo "$((checks - failures)) of $checks checks passed"
 	[ "$failures" = 0 ]
