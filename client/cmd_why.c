@@ -14,17 +14,6 @@ static double seconds_since(uint64_t nsec)
 	return (double) t.tv_sec + (double) t.tv_nsec / 1e9 - (double) nsec / 1e9;
 }
 
-static const char *way_out(const struct bitshed_model *m)
-{
-	if (strcmp(m->rule, "hand") == 0)
-		return "'bitshed bits MODEL auto' gives it back to the policy";
-	if (strcmp(m->rule, "profile") == 0)
-		return "'bitshed profile' with another profile";
-	if (strcmp(m->rule, "full") == 0)
-		return "an input that makes a rule of the policy hold";
-	return "an input that makes this rule of the policy let go, or a rule above it hold";
-}
-
 static void print_input(const struct bitshed_power_input *in)
 {
 	char value[64];
@@ -43,8 +32,11 @@ static void print(const struct bitshed_model *m, const struct bitshed_power_inpu
 {
 	int known = 0;
 
-	printf("%s: %.3g of %.3g bits\n  rule             %s: %s\n  changed by       %s\n", m->name,
-		m->bits, m->bits_max, m->rule, m->rule_text, way_out(m));
+	printf("%s: %.3g of %.3g bits%s\n  rule             %s: %s\n  since            %.0f s\n", m->name,
+		m->bits, m->bits_max, strcmp(m->state, "parked") == 0 ? ", parked" : "", m->rule,
+		m->rule_text, seconds_since(m->rule_since_nsec));
+	for (size_t i = 0; m->why[i]; i++)
+		printf("  - %s\n", m->why[i]);
 	printf("The board:\n");
 	for (int i = 0; i < n; i++) {
 		print_input(&inputs[i]);
@@ -84,7 +76,13 @@ static void print_json(
 	json_string(m->rule);
 	printf(",\"rule_text\":");
 	json_string(m->rule_text);
-	printf(",\"inputs\":");
+	printf(",\"rule_since_nsec\":%" PRIu64 ",\"switches\":%" PRIu64 ",\"why\":[", m->rule_since_nsec,
+		m->switches);
+	for (size_t i = 0; m->why[i]; i++) {
+		printf("%s", i ? "," : "");
+		json_string(m->why[i]);
+	}
+	printf("],\"inputs\":");
 	json_inputs(inputs, n);
 	printf("}\n");
 }

@@ -6,6 +6,7 @@
 #include "service/bus_objects.h"
 #include "service/catalog.h"
 #include "service/manager.h"
+#include "service/policy_explain.h"
 
 /* All getters have the same arguments; what differs is what they append. */
 #define GETTER(name)                                                                               \
@@ -64,6 +65,43 @@ GETTER(rule_text)
 	const struct entry *e = userdata;
 
 	return sd_bus_message_append(reply, "s", e->active.text);
+}
+
+GETTER(switches)
+{
+	const struct entry *e = userdata;
+
+	return sd_bus_message_append(reply, "t", e->policy.n_switches);
+}
+
+GETTER(suppressed)
+{
+	const struct entry *e = userdata;
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "(st)");
+	for (int i = 0; r >= 0 && i < _SUPPRESSED_MAX; i++)
+		r = sd_bus_message_append(
+			reply, "(st)", suppressed_name(i), e->policy.n_suppressed[i]);
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+GETTER(why)
+{
+	const struct entry *e = userdata;
+	struct explanation why = {};
+	int r;
+
+	if (e->network) {
+		struct policy_inputs inputs = manager_inputs_now(e->manager);
+		struct policy_model model = entry_policy_model(e);
+
+		policy_explain(&why, e->manager->rules, &inputs, &model, &e->policy);
+	}
+	r = sd_bus_message_open_container(reply, 'a', "s");
+	for (uint32_t i = 0; r >= 0 && i < why.n; i++)
+		r = sd_bus_message_append(reply, "s", why.lines[i]);
+	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
 GETTER(rules)
@@ -198,6 +236,10 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_PROPERTY("ResidentBytes", "t", get_resident_bytes, 0, EMITS),
 	SD_BUS_PROPERTY("Rule", "s", get_rule, 0, EMITS),
 	SD_BUS_PROPERTY("RuleText", "s", get_rule_text, 0, EMITS),
+	SD_BUS_PROPERTY("RuleSince", "t", NULL, offsetof(struct entry, rule_since_nsec), 0),
+	SD_BUS_PROPERTY("Why", "as", get_why, 0, 0),
+	SD_BUS_PROPERTY("Switches", "t", get_switches, 0, 0),
+	SD_BUS_PROPERTY("Suppressed", "a(st)", get_suppressed, 0, 0),
 	SD_BUS_PROPERTY("Rules", "as", get_rules, 0, SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_PROPERTY("InputShape", "(uuu)", get_input_shape, 0, EMITS),
 	SD_BUS_PROPERTY("InputType", "s", get_input_type, 0, EMITS),

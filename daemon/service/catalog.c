@@ -108,10 +108,11 @@ static void start_job(struct entry *e)
 	builder_push(e->manager->builder, &e->job);
 }
 
-static void resolve(struct entry *e, struct budget *ret)
+struct policy_model entry_policy_model(const struct entry *e)
 {
-	struct manager *m = e->manager;
-	struct policy_model model = {
+	const struct manager *m = e->manager;
+
+	return (struct policy_model){
 		.name = e->name,
 		.bits_max = e->network->planes_max,
 		.bits_by_hand = e->bits_by_hand,
@@ -121,10 +122,19 @@ static void resolve(struct entry *e, struct budget *ret)
 		.accuracies = e->network->accuracies,
 		.n_accuracies = e->network->n_accuracies,
 	};
+}
+
+static void resolve(struct entry *e, struct budget *ret)
+{
+	struct manager *m = e->manager;
+	struct policy_model model = entry_policy_model(e);
 	struct policy_inputs inputs = manager_inputs_now(m);
 
 	policy_resolve(m->rules, &inputs, &model, &e->policy, &e->policy);
 	manager_wake_at(m, e->policy.wake_nsec);
+	if (e->policy.budget.rule != e->rule || e->rule_since_nsec == 0)
+		e->rule_since_nsec = clock_now_nsec();
+	e->rule = e->policy.budget.rule;
 	*ret = e->policy.budget;
 }
 

@@ -48,7 +48,7 @@ enum entry_state {
  * @fd: the file, while it is being opened
  * @network, @plan: NULL unless READY (network: or PARKED, or being built); @sizes: known with the first plan
  * @active: what @plan was built for; @building: what the job is building
- * @policy: what the last decision left for the next
+ * @policy: what the last decision left for the next; @rule: of it, since @rule_since_nsec, CLOCK_MONOTONIC
  * @bits_by_hand: 0: automatic; @bits_by_hand_active: as it was when @plan was built, to go back to
  * @waiters: struct waiter, SetBits() calls to answer when the switch has happened
  */
@@ -70,6 +70,8 @@ struct entry {
 	struct serving serving;
 	struct budget active, building;
 	struct policy_state policy;
+	uint32_t rule;
+	uint64_t rule_since_nsec;
 	double bits_by_hand, bits_by_hand_active;
 	struct job job;
 	bool job_running;
@@ -109,6 +111,9 @@ void catalog_unload(struct entry *e);
 /** entry_ref(), entry_unref() - Return: @e, NULL */
 struct entry *entry_ref(struct entry *e);
 struct entry *entry_unref(struct entry *e);
+
+/** entry_policy_model() - what policy_resolve() is told of it; the network must be open */
+struct policy_model entry_policy_model(const struct entry *e);
 
 /** entry_update() - ask the policy and begin to build what it wants, unless it is there */
 void entry_update(struct entry *e);

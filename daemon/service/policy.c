@@ -24,6 +24,7 @@ static const char *const rule_names[_RULE_MAX] = {
 	[RULE_HAND] = "hand",
 	[RULE_PROFILE] = "profile",
 	[RULE_HOLD] = "hold",
+	[RULE_MEMORY] = "memory-limit",
 };
 
 static const char *const profile_names[_PROFILE_MAX] = {
@@ -219,7 +220,12 @@ static void find_wanted(struct budget *b, const struct want *w, const struct wan
 		b->bits = hard->high;
 		name_rule(b, hard);
 	}
-	b->hold_broken = hold > hard->high;
+	if (m->memory_bits > 0 && within(m->memory_bits, m->bits_max) < b->bits) {
+		b->bits = within(m->memory_bits, m->bits_max);
+		name_builtin(b, RULE_MEMORY);
+		(void) snprintf(b->text, sizeof b->text, "memory is left for %g bits", b->bits);
+	}
+	b->hold_broken = hold > b->bits;
 }
 
 static bool same_limits(const struct budget *a, const struct budget *b)
@@ -306,7 +312,8 @@ static bool is_urgent(
 {
 	return !rules || !before->decided || before->serial != rules->serial ||
 	       before->bits_max != m->bits_max || before->bits_by_hand != m->bits_by_hand ||
-	       before->hold_bits != m->hold_bits || before->profile_bits != m->profile_bits ||
+	       before->hold_bits != m->hold_bits ||
+	       before->memory_bits != m->memory_bits || before->profile_bits != m->profile_bits ||
 	       before->profile != m->profile;
 }
 
@@ -329,6 +336,7 @@ static void remember(
 	s->bits_max = m->bits_max;
 	s->bits_by_hand = m->bits_by_hand;
 	s->hold_bits = m->hold_bits;
+	s->memory_bits = m->memory_bits;
 	s->profile_bits = m->profile_bits;
 	s->profile = m->profile;
 }

@@ -25,6 +25,7 @@ enum policy_rule {
 	RULE_HAND,    /* SetBits() */
 	RULE_PROFILE, /* the profile's cap in the configuration */
 	RULE_HOLD,    /* a client holds the precision */
+	RULE_MEMORY,  /* all planes of all models do not fit */
 	_RULE_MAX,
 	RULE_OPERATOR = _RULE_MAX,
 };
@@ -75,11 +76,13 @@ struct policy_inputs {
  * @bits_max: its widest width; @bits_by_hand: SetBits(), 0: not set
  * @hold_bits: the highest width that a client holds, 0: none
  * @profile_bits: the cap of the profile that is set, 0: none
+ * @memory_bits: what fits beside the other models, 0: everything; goes before all else but is no rule's
+ *	business: planes that are not there cannot be held
  * @accuracies: the card of the file, may be NULL
  */
 struct policy_model {
 	const char *name;
-	double bits_max, bits_by_hand, hold_bits, profile_bits;
+	double bits_max, bits_by_hand, hold_bits, profile_bits, memory_bits;
 	enum profile profile;
 	const struct accuracy *accuracies;
 	uint32_t n_accuracies;
@@ -125,7 +128,7 @@ struct policy_state {
 	uint64_t switched_nsec[RULE_SWITCHES_MAX];
 	uint64_t last_nsec, n_switches, n_suppressed[_SUPPRESSED_MAX];
 	double dwell_sec;
-	double bits_max, bits_by_hand, hold_bits, profile_bits;
+	double bits_max, bits_by_hand, hold_bits, profile_bits, memory_bits;
 	enum profile profile;
 	uint64_t wake_nsec;
 };

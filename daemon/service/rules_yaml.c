@@ -472,7 +472,7 @@ static int read_then(struct parser *p)
 static int read_name(struct parser *p)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
-	static const char *const taken[] = {"full", "hand", "profile", "hold"};
+	static const char *const taken[] = {"full", "hand", "profile", "hold", "memory-limit"};
 	const char *v = value_of(p);
 	size_t n = strlen(v);
 

@@ -181,7 +181,7 @@ static void test_bits_and_profile(void)
 	CU_ASSERT_TRUE(says("\"bits_by_hand\":2"));
 	CU_ASSERT_EQUAL(bitshed("why net"), 0);
 	CU_ASSERT_TRUE(says("hand: "));
-	CU_ASSERT_TRUE(says("'bitshed bits MODEL auto'"));
+	CU_ASSERT_TRUE(says("it ends when the width is given back: bitshed bits NAME auto"));
 	CU_ASSERT_TRUE(says("unknown: nobody reports them"));
 	CU_ASSERT_EQUAL(bitshed("why net --json"), 0);
 	CU_ASSERT_TRUE(says("{\"name\":\"on-battery\",\"source\":\"upower\",\"value\":null"));

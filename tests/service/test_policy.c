@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "service/policy_explain.h"
 #include "support/test.h"
 
 struct row {
@@ -295,5 +296,55 @@ static void test_names_are_parsed_back(void)
 	CU_ASSERT_STRING_EQUAL(policy_rule_name(RULE_PROFILE), "profile");
 }
 
+static bool explains(const struct explanation *e, const char *line)
+{
+	for (uint32_t i = 0; i < e->n; i++)
+		if (strcmp(e->lines[i], line) == 0)
+			return true;
+	for (uint32_t i = 0; i < e->n; i++)
+		printf("\n    said: %s", e->lines[i]);
+	return false;
+}
+
+static void test_it_says_what_would_end_it(void)
+{
+	struct rules *rules = read_rules(some_rules);
+	struct policy_model m = {.name = "m", .bits_max = 8, .hold_bits = 0};
+	struct policy_inputs in = {.now_nsec = 1};
+	struct explanation why;
+	struct policy_state s = {};
+
+	in.plain[SENSE_ON_BATTERY] = (struct reading){1, true};
+	in.plain[SENSE_BATTERY_PERCENT] = (struct reading){10, true};
+	policy_resolve(rules, &in, &m, &s, &s);
+	policy_explain(&why, rules, &in, &m, &s);
+	CU_ASSERT_TRUE(explains(
+		&why, "it ends when on-battery is false or battery-percent is at least 23 %"));
+	in.plain[SENSE_BATTERY_PERCENT].value = 90;
+	in.now_nsec += NSEC_PER_SEC;
+	policy_resolve(rules, &in, &m, &s, &s);
+	in.plain[SENSE_BATTERY_PERCENT].value = 10;
+	policy_resolve(rules, &in, &m, &s, &s);
+	policy_explain(&why, rules, &in, &m, &s);
+	CU_ASSERT_TRUE(explains(&why, "1 switches so far; withheld: 1 by dwell"));
+	CU_ASSERT_TRUE(explains(&why,
+		"2 bits by \"low\" wait 10 s: one switch does not follow another at once"));
+	m.memory_bits = 1.5;
+	policy_resolve(rules, &in, &m, &s, &s);
+	CU_ASSERT_EQUAL(s.budget.bits, 1.5);
+	CU_ASSERT_EQUAL(s.budget.rule, RULE_MEMORY);
+	m.hold_bits = 4;
+	policy_resolve(rules, &in, &m, &s, &s);
+	CU_ASSERT_EQUAL(s.budget.bits, 1.5);
+	CU_ASSERT_TRUE(s.budget.hold_broken);
+	m = (struct policy_model){.name = "m", .bits_max = 8, .hold_bits = 4};
+	in.plain[SENSE_BATTERY_PERCENT].value = 10;
+	policy_resolve(rules, &in, &m, &s, &s);
+	policy_explain(&why, rules, &in, &m, &s);
+	CU_ASSERT_TRUE(explains(&why, "it ends when the client lets go; bitshed status says who"));
+	CU_ASSERT_TRUE(explains(&why, "\"hot\" would allow 2 bits, when temperature is above 80 C"));
+	(void) rules_free(rules);
+}
+
 TEST_MAIN("policy", TEST(without_rules), TEST(rules_by_table), TEST(dwell_band_and_budget),
-	TEST(grace_after_resume), TEST(hands_are_at_once), TEST(until), TEST(names_are_parsed_back))
+	TEST(grace_after_resume), TEST(hands_are_at_once), TEST(until), TEST(names_are_parsed_back), TEST(it_says_what_would_end_it))

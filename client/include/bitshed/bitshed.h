@@ -111,6 +111,8 @@ struct bitshed_model {
 	struct bitshed_accuracy *accuracy;
 	size_t n_accuracy;
 	bool statistics_known;
+	char **why; /* for a person; ends with NULL */
+	uint64_t rule_since_nsec, switches; /* since: CLOCK_MONOTONIC */
 };
 
 /** struct bitshed_device - a device as it was when asked; read only, later versions append members
