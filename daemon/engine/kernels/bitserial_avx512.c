@@ -5,7 +5,7 @@
  *
  * The counts of a group end in one VPDPWSSD: the low half of a lane holds P, which takes the step,
  * the high half S, which takes the base. Both fit 16 bits: a block has at most
- * BLOCK_WORDS * 64 * 15 = 30720 of either.
+ * BLOCK_WORDS * 64 * 15 = 15360 of either.
  */
 #include <immintrin.h>
 #include <stdbool.h>
@@ -13,19 +13,24 @@
 #include "engine/kernels/rows.h"
 
 #define ROWS 16
-#define BLOCK_WORDS 32
-#define TILE_COLUMNS 96
+#define BLOCK_WORDS 16
+#define VALUE_PLANES_MAX 4
+#define COLUMN_WORDS(planes) (BLOCK_WORDS * (planes) + 8) /* no power of two: caches choke on those */
+#define TILE_WORDS (48 * COLUMN_WORDS(VALUE_PLANES_MAX))
+#define TILE_COLUMNS_MAX (TILE_WORDS / COLUMN_WORDS(1))
 #define COUNT_MAX 6
 
 /*
  * struct bits_scratch - one block of ROWS rows and BLOCK_WORDS words, words of rows side by side
- * @scale: per group that the block meets: the step of each plane; of the first, base << 16
- * @sum: S << 16 of each column and group
+ * @column: of each column group after group, of a group plane after plane, the least significant last
+ * @scale: of each plane of each group that the block meets, the step; of the first plane also base << 16
+ * @sum: S << 16 of each column and group, halved as often as it will be doubled
  */
 struct bits_scratch {
-	uint64_t plane[BLOCK_WORDS][BITS_PLANES_MAX][ROWS];
-	uint32_t scale[BLOCK_WORDS][BITS_PLANES_MAX][ROWS];
-	uint32_t sum[BLOCK_WORDS][TILE_COLUMNS];
+	uint64_t plane[BITS_PLANES_MAX][BLOCK_WORDS][ROWS];
+	uint64_t column[TILE_WORDS];
+	uint32_t scale[BLOCK_WORDS * BITS_PLANES_MAX][ROWS];
+	uint32_t sum[BLOCK_WORDS][TILE_COLUMNS_MAX];
 };
 
 _Static_assert(sizeof(struct bits_scratch) <= KERNEL_SCRATCH_BYTES, "the tile fits its scratch");
@@ -34,6 +39,8 @@ _Static_assert(sizeof(struct bits_scratch) <= KERNEL_SCRATCH_BYTES, "the tile fi
  * struct block - words [first, first + words) of rows [row, row + rows), of all columns of a tile
  * @group, @groups: the groups that it meets
  * @bits: the first column's word @first, of activation plane 0
+ * @pairs: every group is two words
+ * @mask: rows that exist
  */
 struct block {
 	const struct kernel_matrix *w;
@@ -42,6 +49,8 @@ struct block {
 	uint32_t first, words, row, rows, group, groups;
 	const uint64_t *bits;
 	uint32_t count;
+	bool pairs;
+	__mmask16 mask;
 	int32_t *acc;
 	uint32_t acc_stride;
 };
@@ -98,54 +107,126 @@ static void load_words(const struct block *b, uint32_t plane, uint32_t half, uin
 		v[6 + odd] = _mm512_shuffle_i32x4(d, e, 0xdd);
 	}
 	for (uint32_t i = 0; i < 8 && i < left; i++)
-		_mm512_store_si512(&b->scratch->plane[k + i][plane][half], v[i]);
+		_mm512_store_si512(&b->scratch->plane[plane][k + i][half], v[i]);
 }
 
-static void load_scales(const struct block *b, uint32_t r)
-{
-	const struct kernel_matrix *w = b->w;
-	size_t at = (size_t) (b->row + r) * w->groups + b->group;
-	const int16_t *step = w->step + at * w->planes;
+#define ZIP_TWO(a, b, lo, hi, width)                                                               \
+	do {                                                                                       \
+		__m512i zip_a = a, zip_b = b;                                                      \
+		lo = _mm512_unpacklo_epi##width(zip_a, zip_b);                                     \
+		hi = _mm512_unpackhi_epi##width(zip_a, zip_b);                                     \
+	} while (0)
 
-	for (uint32_t g = 0; g < b->groups; g++, step += w->planes) {
-		for (uint32_t i = 0; i < w->planes; i++)
-			b->scratch->scale[g][i][r] = (uint16_t) step[i];
-		b->scratch->scale[g][0][r] |= (uint32_t) w->base[at + g] << 16;
+/* A square of 16 times 16 numbers, turned around in place. */
+static void turn(__m512i v[16])
+{
+	__m512i t[16];
+
+	/* within lanes: t[4g + j] has columns j, j + 4, j + 8, j + 12 of rows 4g .. 4g + 3 */
+	for (uint32_t g = 0; g < 16; g += 4) {
+		__m512i a, b, c, d;
+
+		ZIP_TWO(v[g], v[g + 1], a, b, 32);
+		ZIP_TWO(v[g + 2], v[g + 3], c, d, 32);
+		ZIP_TWO(a, c, t[g], t[g + 1], 64);
+		ZIP_TWO(b, d, t[g + 2], t[g + 3], 64);
+	}
+	/* between lanes: lane l of t[j], t[4 + j], t[8 + j], t[12 + j] are the rows of column 4l + j */
+	for (uint32_t j = 0; j < 4; j++) {
+		__m512i a = _mm512_shuffle_i32x4(t[j], t[4 + j], 0x44);
+		__m512i b = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0x44);
+		__m512i c = _mm512_shuffle_i32x4(t[j], t[4 + j], 0xee);
+		__m512i d = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0xee);
+
+		v[j] = _mm512_shuffle_i32x4(a, b, 0x88);
+		v[4 + j] = _mm512_shuffle_i32x4(a, b, 0xdd);
+		v[8 + j] = _mm512_shuffle_i32x4(c, d, 0x88);
+		v[12 + j] = _mm512_shuffle_i32x4(c, d, 0xdd);
 	}
 }
 
-/* Rows that do not exist weigh nothing. */
-static void clear_scales(const struct block *b, uint32_t r)
+static __mmask16 first_ones(uint32_t count)
 {
-	for (uint32_t g = 0; g < b->groups; g++)
-		for (uint32_t i = 0; i < b->w->planes; i++)
-			b->scratch->scale[g][i][r] = 0;
+	return (__mmask16) (count >= 16 ? 0xffff : (1u << count) - 1);
+}
+
+/* 16 steps of each row at a time; rows that do not exist weigh nothing. */
+static void load_steps(const struct block *b)
+{
+	const struct kernel_matrix *w = b->w;
+	const uint32_t count = b->groups * w->planes;
+	const size_t stride = (size_t) w->groups * w->planes;
+	const int16_t *step = w->step + b->row * stride + (size_t) b->group * w->planes;
+
+	for (uint32_t at = 0; at < count; at += 16) {
+		__mmask16 mask = first_ones(count - at);
+		__m512i v[ROWS];
+
+		for (uint32_t r = 0; r < ROWS; r++)
+			v[r] = _mm512_cvtepu16_epi32(
+				_mm256_maskz_loadu_epi16(r < b->rows ? mask : 0, step + r * stride + at));
+		turn(v);
+		for (uint32_t i = 0; i < 16 && at + i < count; i++)
+			_mm512_store_si512(b->scratch->scale[at + i], v[i]);
+	}
+}
+
+static void load_bases(const struct block *b)
+{
+	const struct kernel_matrix *w = b->w;
+	const int8_t *base = w->base + (size_t) b->row * w->groups + b->group;
+	__m512i v[ROWS];
+
+	for (uint32_t r = 0; r < ROWS; r++)
+		v[r] = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(
+			r < b->rows ? first_ones(b->groups) : 0, base + (size_t) r * w->groups));
+	turn(v);
+	for (uint32_t g = 0; g < b->groups; g++) {
+		uint32_t *to = b->scratch->scale[g * w->planes];
+
+		_mm512_store_si512(
+			to, _mm512_or_si512(_mm512_load_si512(to), _mm512_slli_epi32(v[g], 16)));
+	}
 }
 
 static void load_rows(const struct block *b)
 {
 	for (uint32_t i = 0; i < b->w->planes; i++)
-		for (uint32_t k = 0; k < b->words; k += 8)
-			for (uint32_t half = 0; half < ROWS; half += 8)
+		for (uint32_t half = 0; half < ROWS; half += 8)
+			for (uint32_t k = 0; k < b->words; k += 8)
 				load_words(b, i, half, k);
-	for (uint32_t r = 0; r < ROWS; r++)
-		(r < b->rows ? load_scales : clear_scales)(b, r);
+	load_steps(b);
+	load_bases(b);
 }
 
-/* S of each column of the tile and each group of the block. */
-static void sum_columns(const struct block *b)
+/* One group of a column to where the products read it. Return: S */
+static uint32_t copy_group(const struct block *b, const uint64_t *bits, uint32_t g, uint64_t *to)
 {
-	for (uint32_t n = 0; n < b->count; n++)
-		for (uint32_t g = 0; g < b->groups; g++) {
-			uint32_t sum = 0;
+	uint32_t begin = group_begin(b, g), end = group_end(b, g), sum = 0;
 
-			for (uint32_t m = 0; m < b->x->planes; m++)
-				for (uint32_t k = group_begin(b, g); k < group_end(b, g); k++)
-					sum += (uint32_t) __builtin_popcountll(
-						       b->bits[((size_t) n * b->x->planes + m) * b->w->words + k])
-					       << m;
-			b->scratch->sum[g][n] = sum << 16;
+	to += (size_t) begin * b->x->planes;
+	for (uint32_t m = b->x->planes; m-- > 0;) {
+		uint32_t some = 0;
+
+		for (uint32_t k = begin; k < end; k++) {
+			uint64_t word = bits[(size_t) m * b->w->words + k];
+
+			some += (uint32_t) __builtin_popcountll(word);
+			*to++ = word;
 		}
+		sum += some << m;
+	}
+	return sum;
+}
+
+static void load_columns(const struct block *b)
+{
+	const uint64_t *bits = b->bits;
+
+	for (uint32_t n = 0; n < b->count; n++, bits += (size_t) b->x->planes * b->w->words)
+		for (uint32_t g = 0; g < b->groups; g++)
+			b->scratch->sum[g][n] = copy_group(b, bits, g,
+				b->scratch->column + n * COLUMN_WORDS(b->x->planes)) << (17 - b->x->planes);
 }
 
 static inline __m512i count_word(__m512i sum, __m512i weights, __m512i d)
@@ -158,16 +239,16 @@ static inline __m512i load_scale(const uint32_t *scale)
 	return _mm512_cvtepu32_epi64(_mm256_load_si256((const __m256i *) scale));
 }
 
-static inline void put(const struct block *b, uint32_t n, uint32_t half, __m512i v)
+/* Low halves of the lanes of 16 rows. */
+static inline void put(const struct block *b, uint32_t n, __m512i v, __m512i w)
 {
-	uint32_t rows = b->rows > half ? b->rows - half : 0;
-	__mmask8 mask = (__mmask8) (rows >= 8 ? 0xff : (1u << rows) - 1);
-	int32_t *to = b->acc + (size_t) n * b->acc_stride + b->row + half;
-	__m256i sum = _mm512_cvtepi64_epi32(v);
+	const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+	int32_t *to = b->acc + (size_t) n * b->acc_stride + b->row;
+	__m512i sum = _mm512_permutex2var_epi32(v, even, w);
 
 	if (b->first > 0)
-		sum = _mm256_add_epi32(sum, _mm256_maskz_loadu_epi32(mask, to));
-	_mm256_mask_storeu_epi32(to, mask, sum);
+		sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(b->mask, to));
+	_mm512_mask_storeu_epi32(to, b->mask, sum);
 }
 
 /* Compilers keep sums in registers only when each has a name. */
@@ -178,72 +259,85 @@ static inline void put(const struct block *b, uint32_t n, uint32_t half, __m512i
 #define EACH_5(f) EACH_4(f) f(4)
 #define EACH_6(f) EACH_5(f) f(5)
 
+#define INLINED static inline __attribute__((always_inline))
 #define DECLARE(n)                                                                                 \
 	__m512i p##n, q##n, a##n = _mm512_setzero_si512(), b##n = _mm512_setzero_si512();
-#define CLEAR(n) p##n = q##n = _mm512_setzero_si512();
+#define START(n) p##n = q##n = _mm512_setzero_si512();
+#define START_SUM(n) p##n = q##n = _mm512_set1_epi32((int32_t) b->scratch->sum[g][column + n]);
 #define DOUBLE(n)                                                                                  \
 	p##n = _mm512_add_epi64(p##n, p##n);                                                       \
 	q##n = _mm512_add_epi64(q##n, q##n);
 #define COUNT(n)                                                                                   \
 	{                                                                                          \
-		__m512i d = _mm512_set1_epi64((long long) (n < 3 ? d0 : d3)[(n % 3) * stride + k]);\
+		__m512i d = _mm512_set1_epi64((long long) from[(n) * COLUMN_WORDS(planes)]);               \
                                                                                                    \
 		p##n = count_word(p##n, wa, d);                                                    \
 		q##n = count_word(q##n, wb, d);                                                    \
+		/* in this order: all columns at once would not find registers */                  \
+		__asm__ volatile("" : "+v"(p##n), "+v"(q##n));                                     \
 	}
-#define ADD_SUM(n)                                                                                 \
-	{                                                                                          \
-		__m512i s = _mm512_set1_epi32((int32_t) b->scratch->sum[g][column + n]);           \
-                                                                                                   \
-		p##n = _mm512_add_epi64(p##n, s);                                                  \
-		q##n = _mm512_add_epi64(q##n, s);                                                  \
-	}
-/* Else a compiler keeps a second copy of each sum for after the loop, and spills both. */
-#define KEEP(n) __asm__("" : "+v"(p##n), "+v"(q##n));
 #define SCALE(n)                                                                                   \
 	a##n = _mm512_dpwssd_epi32(a##n, p##n, sa);                                                \
 	b##n = _mm512_dpwssd_epi32(b##n, q##n, sb);
-#define PUT(n) put(b, column + n, 0, a##n); put(b, column + n, 8, b##n);
+#define PUT(n) put(b, column + n, a##n, b##n);
 
-#define DEFINE_MULTIPLY(count)                                                                     \
-	static void multiply_##count(const struct block *b, uint32_t column)                       \
+/* @planes, @words: of each group, if they are known where this is used; @words 0: any */
+#define DEFINE_MULTIPLY_AT(count)                                                                  \
+	INLINED void multiply_at_##count(                                                          \
+		const struct block *b, uint32_t column, uint32_t planes, uint32_t words)           \
 	{                                                                                          \
-		const uint32_t planes = b->x->planes, words = b->w->words;                         \
-		const size_t stride = (size_t) planes * words;                                     \
-		const uint64_t *bits = b->bits + column * stride;                                  \
-                                                                                                   \
 		EACH_##count(DECLARE)                                                              \
 		for (uint32_t g = 0; g < b->groups; g++) {                                         \
-			size_t begin = group_begin(b, g), end = group_end(b, g);                   \
+			uint32_t begin = words ? g * words : group_begin(b, g);                    \
+			uint32_t each = words ? words : group_end(b, g) - begin;                   \
                                                                                                    \
 			for (uint32_t i = 0; i < b->w->planes; i++) {                              \
-				const uint64_t *plane = b->scratch->plane[0][i];                   \
-				__m512i sa = load_scale(b->scratch->scale[g][i]);                  \
-				__m512i sb = load_scale(b->scratch->scale[g][i] + 8);              \
+				const uint64_t *from = b->scratch->column +                        \
+					column * COLUMN_WORDS(planes) + begin * planes;            \
+				__m512i sa = load_scale(b->scratch->scale[g * b->w->planes + i]);                  \
+				__m512i sb = load_scale(b->scratch->scale[g * b->w->planes + i] + 8);              \
                                                                                                    \
-				EACH_##count(CLEAR)                                                \
-				for (uint32_t m = planes; m-- > 0;) {                              \
-					const uint64_t *d0 = bits + (size_t) m * words;            \
-					const uint64_t *d3 = d0 + 3 * stride;                      \
+				if (i == 0) {                                                      \
+					EACH_##count(START_SUM)                                    \
+				} else {                                                           \
+					EACH_##count(START)                                        \
+				}                                                                  \
+				/* else it broadcasts all of a group at once, to the stack */      \
+				__asm__("" : "+r"(from));                                          \
+				_Pragma("GCC unroll 2")                                            \
+				for (uint32_t m = 0; m < planes; m++) {                            \
+					const uint64_t *w = b->scratch->plane[i][begin];           \
                                                                                                    \
-					EACH_##count(DOUBLE)                                       \
-					for (size_t k = begin; k < end; k++) {                     \
-						const uint64_t *w = plane + k * BITS_PLANES_MAX * ROWS; \
+					if (m > 0) {                                               \
+						EACH_##count(DOUBLE)                               \
+					}                                                          \
+					_Pragma("GCC unroll 2")                                    \
+					for (uint32_t k = 0; k < each; k++, w += ROWS, from++) {   \
 						__m512i wa = _mm512_load_si512(w);                 \
 						__m512i wb = _mm512_load_si512(w + 8);             \
                                                                                                    \
 						EACH_##count(COUNT)                                \
-						EACH_##count(KEEP)                                 \
 					}                                                          \
-					(void) d3;                                                 \
-				}                                                                  \
-				if (i == 0) {                                                      \
-					EACH_##count(ADD_SUM)                                      \
 				}                                                                  \
 				EACH_##count(SCALE)                                                \
 			}                                                                          \
 		}                                                                                  \
 		EACH_##count(PUT)                                                                  \
+	}
+
+/* Groups of two words, and few planes of values, are what most matrices have. */
+#define DEFINE_MULTIPLY(count)                                                                     \
+	DEFINE_MULTIPLY_AT(count)                                                                  \
+	static void multiply_##count(const struct block *b, uint32_t column)                       \
+	{                                                                                          \
+		if (!b->pairs)                                                                     \
+			multiply_at_##count(b, column, b->x->planes, 0);                                 \
+		else if (b->x->planes == 1)                                                        \
+			multiply_at_##count(b, column, 1, 2);                                      \
+		else if (b->x->planes == 2)                                                        \
+			multiply_at_##count(b, column, 2, 2);                                      \
+		else                                                                               \
+			multiply_at_##count(b, column, b->x->planes, 2);                                 \
 	}
 
 #define EACH_COUNT(f) f(1) f(2) f(3) f(4) f(5) f(6)
@@ -273,9 +367,11 @@ static void multiply_tile(struct block *b)
 		b->words = left < BLOCK_WORDS ? left : BLOCK_WORDS;
 		b->group = b->first / w->group_words;
 		b->groups = (b->first + b->words - 1) / w->group_words - b->group + 1;
-		sum_columns(b);
+		b->pairs = w->group_words == 2 && b->words % 2 == 0;
+		load_columns(b);
 		for (b->row = 0; b->row < w->rows; b->row += ROWS) {
 			b->rows = w->rows - b->row < ROWS ? w->rows - b->row : ROWS;
+			b->mask = first_ones(b->rows);
 			load_rows(b);
 			multiply_columns(b);
 		}
@@ -285,13 +381,15 @@ static void multiply_tile(struct block *b)
 void bitserial_avx512(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
 	uint32_t acc_stride, void *scratch)
 {
-	for (uint32_t n = 0; n < x->count; n += TILE_COLUMNS) {
+	const uint32_t tile = TILE_WORDS / COLUMN_WORDS(x->planes) / COUNT_MAX * COUNT_MAX;
+
+	for (uint32_t n = 0; n < x->count; n += tile) {
 		struct block b = {
 			.w = w,
 			.x = x,
 			.scratch = scratch,
 			.bits = x->bits + (size_t) n * x->planes * w->words,
-			.count = x->count - n < TILE_COLUMNS ? x->count - n : TILE_COLUMNS,
+			.count = x->count - n < tile ? x->count - n : tile,
 			.acc = acc + (size_t) n * acc_stride,
 			.acc_stride = acc_stride,
 		};
