@@ -26,12 +26,13 @@ struct train_method;
  * @taps: columns that belong to one input channel: kernel height times width
  * @weight, @weight_grad: [rows][columns]
  * @param: index of the weights in the store
+ * @order: how many layers have more weights
  * @planes: the widest width
  * @fixed: keeps eight bits at any width: no business of a method
  * @own: the method's
  */
 struct train_layer {
-	uint32_t rows, columns, taps, planes, param, index, n_layers;
+	uint32_t rows, columns, taps, planes, param, order, n_layers;
 	uint64_t seed;
 	bool fixed;
 	float *weight, *weight_grad;

@@ -43,6 +43,20 @@ static int mark_fixed(struct trainer *t)
 	return 0;
 }
 
+/* Place among the layers by size, the largest first. */
+static uint32_t order_of(const struct trainer *t, uint32_t i)
+{
+	const struct train_matrix *m = t->graph->matrices;
+	uint32_t order = 0;
+
+	for (uint32_t j = 0; j < t->n_layers; j++) {
+		uint64_t a = (uint64_t) m[j].rows * m[j].columns, b = (uint64_t) m[i].rows * m[i].columns;
+
+		order += a > b || (a == b && j < i);
+	}
+	return order;
+}
+
 static int add_layer(struct trainer *t, uint32_t i, struct error *reterr)
 {
 	const struct train_matrix *m = &t->graph->matrices[i];
@@ -52,7 +66,7 @@ static int add_layer(struct trainer *t, uint32_t i, struct error *reterr)
 	int r;
 
 	*l = (struct train_layer){.rows = m->rows, .columns = m->columns, .planes = t->options->planes,
-		.taps = n->kind == NET_CONVOLUTION ? n->kernel[0] * n->kernel[1] : 1, .index = i,
+		.taps = n->kind == NET_CONVOLUTION ? n->kernel[0] * n->kernel[1] : 1, .order = order_of(t, i),
 		.n_layers = t->n_layers, .seed = draw_u64(t->options->seed, 1000 + i),
 		.fixed = t->single[m->node], .store = &t->store};
 	l->weight = dnn_floats(size);
@@ -122,11 +136,11 @@ static int adopt_statistics(struct trainer *t, struct error *reterr)
 	return r;
 }
 
-/* What one run is, for its checkpoint. */
+/* What one run is, for its checkpoint. Not its length: it may be made longer or shorter on the way. */
 static uint64_t run_key(const struct trainer *t)
 {
 	const struct train_options *o = t->options;
-	uint64_t key = draw_u64(o->seed, o->epochs), n = 0;
+	uint64_t key = draw_u64(o->seed, 0), n = 0;
 	const float floats[] = {o->optimise.rate, o->optimise.momentum, o->optimise.decay, o->optimise.clip,
 		o->loss.smoothing, o->loss.distil, o->loss.temperature, o->optimise.warm};
 	const uint32_t numbers[] = {o->planes, o->edge_planes, o->batch, o->scratch, o->optimise.optimiser,
