@@ -16,13 +16,16 @@ emulate() {
 
 # board_root ARCH - sets $root to a folder with that Debian
 board_root() {
-	root=$boards/root-$1-$(echo "$board_packages" | sha256sum | cut -c1-12)
+	local packages=$board_packages
+	# Tools that are cross-built do not train.
+	[ "$1" != "$(dpkg --print-architecture)" ] || packages=$packages,libdnnl2
+	root=$boards/root-$1-$(echo "$packages" | sha256sum | cut -c1-12)
 	[ ! -d "$root" ] || return 0
 	need mmdebstrap
 	[ "$1" = "$(dpkg --print-architecture)" ] || emulate
 	mkdir -p "$boards"
 	rm -rf "$root.new"
-	mmdebstrap --quiet --arch="$1" --variant=minbase --include="$board_packages" \
+	mmdebstrap --quiet --arch="$1" --variant=minbase --include="$packages" \
 		--aptopt='APT::Install-Recommends "false"' --dpkgopt=force-unsafe-io \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
 		bookworm "$root.new"
