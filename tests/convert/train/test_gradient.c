@@ -52,8 +52,10 @@ static void check_along(struct train_graph *g, const float *weights, float *at, 
 
 /* A first value that is not the input, so that the gradient of the operation's own input is asked for: the
  * pass is a convolution of 1x1. Away from the kinks of clips and the ties of pools by its weights. */
-static void check_net(struct net *n, const char *what)
+static void check_net(struct net *owned, const char *what)
 {
+	/* The graph looks at the network until its end: freed after it. */
+	_cleanup_(net_freep) struct net *n = owned;
 	_cleanup_(train_graph_freep) struct train_graph *g = NULL;
 	struct error e = {};
 	int r = train_graph_new(&g, n, BATCH, 1, NULL, true, &e);
@@ -82,7 +84,6 @@ static void check_net(struct net *n, const char *what)
 			check_along(g, weights, g->norms[i].scale_shift, g->norms[i].scale_shift_grad,
 				2 * (size_t) g->norms[i].channels, what, 900 + 10 * d + i);
 	}
-	net_free(n);
 }
 
 /* Input, a convolution of 1x1 and whatever @kind is, from an image of 6x5x4 to one of @c x @h x @w. */
