@@ -6,7 +6,7 @@ _bitshed_model() {
 	_init_completion || return
 
 	if ((cword == 1)); then
-		COMPREPLY=($(compgen -W 'import inspect evaluate run compare train --help --version' -- "$cur"))
+		COMPREPLY=($(compgen -W 'import inspect evaluate run compare sweep train --help --version' -- "$cur"))
 		return
 	fi
 	command=${words[1]}
@@ -21,7 +21,7 @@ _bitshed_model() {
 	--schedule) COMPREPLY=($(compgen -W 'cosine step flat' -- "$cur")); return ;;
 	--optimiser) COMPREPLY=($(compgen -W 'sgd adam amsgrad' -- "$cur")); return ;;
 	--device) COMPREPLY=($(compgen -W 'cpu' -- "$cur")); return ;;
-	-o | --output | --calibrate | --evaluate | --data | --labels | --evaluate-labels | --data-labels | --checkpoint | --log) _filedir; return ;;
+	-o | --output | --calibrate | --evaluate | --data | --folder | --labels | --evaluate-labels | --data-labels | --checkpoint | --log) _filedir; return ;;
 	--planes | --edge-planes | --activation-bits) COMPREPLY=($(compgen -W '1 2 3 4 5 6 7 8' -- "$cur")); return ;;
 	esac
 

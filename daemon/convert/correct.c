@@ -291,9 +291,8 @@ static uint32_t rows_max(const struct export *e)
 	return n;
 }
 
-int correct_widths(struct export *e, const struct calibration *c, struct samples *samples,
-	const char *path, struct threads *threads, const struct progress *progress,
-	struct error *reterr)
+static int correct_from(uint32_t first, struct export *e, const struct calibration *c, struct samples *samples,
+	const char *path, struct threads *threads, const struct progress *progress, struct error *reterr)
 {
 	_cleanup_(network_unrefp) struct network *network = NULL;
 	_cleanup_(bench_done) struct bench b = {};
@@ -301,10 +300,24 @@ int correct_widths(struct export *e, const struct calibration *c, struct samples
 
 	if (r >= 0)
 		r = bench_init(&b, samples, c->samples, rows_max(e), threads, reterr);
-	for (uint32_t p = 1; r >= 0 && p <= network->planes_max; p++) {
+	for (uint32_t p = r < 0 ? 0 : MIN_OF(first, network->planes_max); r >= 0 && p <= network->planes_max; p++) {
 		progress_step(progress, "correcting", p - 1, network->planes_max);
 		r = correct_width(e, c, &b, network, p, reterr);
 	}
 	progress_step(progress, "correcting", 1, 1);
 	return r;
+}
+
+int correct_widths(struct export *e, const struct calibration *c, struct samples *samples,
+	const char *path, struct threads *threads, const struct progress *progress,
+	struct error *reterr)
+{
+	return correct_from(1, e, c, samples, path, threads, progress, reterr);
+}
+
+int correct_widest(struct export *e, const struct calibration *c, struct samples *samples,
+	const char *path, struct threads *threads, const struct progress *progress,
+	struct error *reterr)
+{
+	return correct_from(BITS_PLANES_MAX, e, c, samples, path, threads, progress, reterr);
 }

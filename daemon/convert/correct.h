@@ -19,3 +19,8 @@
 int correct_widths(struct export *e, const struct calibration *c, struct samples *samples,
 	const char *path, struct threads *threads, const struct progress *progress,
 	struct error *reterr);
+
+/** correct_widest() - the same for the widest width only: of a file that is run at no other */
+int correct_widest(struct export *e, const struct calibration *c, struct samples *samples,
+	const char *path, struct threads *threads, const struct progress *progress,
+	struct error *reterr);

@@ -82,6 +82,7 @@ struct export_matrix {
 };
 
 struct export_given;
+struct second_moment;
 
 /**
  * struct export_options - of an import
@@ -89,6 +90,7 @@ struct export_given;
  * @activation_bits: 1..8
  * @clip: how ranges are chosen
  * @planes_of: [n_matrices], planes of each matrix that sheds, in place of @planes; or NULL
+ * @moments: [n_matrices], of the inputs, borrowed; NULL: measured when they are needed
  * @given: by training; NULL: every matrix is quantized here
  */
 struct export_options {
@@ -98,6 +100,7 @@ struct export_options {
 	uint64_t seed;
 	enum calibrate_clip clip;
 	const uint32_t *planes_of;
+	const struct second_moment *moments;
 	const struct export_given *given;
 };
 

@@ -67,7 +67,7 @@ static int run_plain(struct export_matrix *m, quantizer_fn *run, const struct se
 	return r < 0 ? r : run(&m->coded, m->weight, m->rows, m->columns, &o, reterr);
 }
 
-static int quantize_matrix(struct export *e, struct export_matrix *m, struct second_moment *moment,
+static int quantize_matrix(struct export *e, struct export_matrix *m, const struct second_moment *moment,
 	struct threads *threads, struct error *reterr)
 {
 	const struct export_given *given = e->options.given;
@@ -92,7 +92,6 @@ static int quantize_matrix(struct export *e, struct export_matrix *m, struct sec
 		return error_prefix(reterr, r, "%s", e->net->nodes[m->net_node].name);
 	if (!moment->h || q->run)
 		integer_codes(&m->coded, m->weight);
-	second_moment_done(moment);
 	return pack_planes(m);
 }
 
@@ -180,11 +179,15 @@ int export_weights(struct export *e, struct samples *samples, uint32_t limit, st
 		all += (uint64_t) e->matrices[i].rows * e->matrices[i].columns;
 	e->whole_grid = needs_whole_grid(e);
 	while (r >= 0 && b.end < e->n_matrices) {
-		if (batch_next(&b, e) && samples)
+		if (batch_next(&b, e) && samples && !e->options.moments)
 			r = second_moments(b.moments, b.wanted, e, samples, limit, threads, progress,
 				reterr);
 		for (uint32_t i = b.begin; r >= 0 && i < b.end; i++) {
-			r = quantize_matrix(e, &e->matrices[i], &b.moments[i], threads, reterr);
+			bool shared = e->options.moments && is_calibrated(e, &e->matrices[i]);
+
+			r = quantize_matrix(e, &e->matrices[i],
+				shared ? &e->options.moments[i] : &b.moments[i], threads, reterr);
+			second_moment_done(&b.moments[i]);
 			if (r >= 0)
 				r = corrections_init(&e->matrices[i]);
 			done += (uint64_t) e->matrices[i].rows * e->matrices[i].columns;

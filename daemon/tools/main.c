@@ -6,7 +6,7 @@
 #include "tools/tool.h"
 
 static const struct command *const commands[] = {
-	&command_import, &command_inspect, &command_evaluate, &command_run, &command_compare,
+	&command_import, &command_inspect, &command_evaluate, &command_run, &command_compare, &command_sweep,
 	&command_train,
 };
 

@@ -24,7 +24,7 @@ expect() {
 expect 0 "import" --help
 expect 0 "bitshed-model " --version
 expect 2 "no command 'exprot'" exprot
-for command in import inspect evaluate run compare; do
+for command in import inspect evaluate run compare sweep; do
 	expect 0 "bitshed-model $command" $command --help
 	expect 2 "--help" $command --no-such-option
 	expect 2 "--help" $command
@@ -68,6 +68,12 @@ expect 0 '"top1_low":' inspect "$folder/net.gguf" --json
 expect 0 "" import "$net" -o "$folder/average.gguf" --planes 4 --calibrate "$train" --samples 32 --average-bits 1.5
 "$model" inspect "$folder/average.gguf" --json | python3 -c 'import json,sys; d=json.load(sys.stdin)
 assert 1.3 < d["widths"][0]["average_bits"] <= 1.5, d' || failures=$((failures + 1))
+expect 0 "7/7  kmeans " sweep "$net" --data "$test" --calibrate "$train" --samples 16 --limit 50 \
+	--methods gptq,kmeans --bits 4,3,2 --weights-only 10 --folder "$folder/sweep"
+expect 0 "10/10  gpfq " sweep "$net" --data "$test" --calibrate "$train" --samples 16 --limit 50 \
+	--methods gptq,kmeans,gpfq --bits 4,3,2 --folder "$folder/sweep"
+[ "$(wc -l <"$folder/sweep/sweep.csv")" = 11 ] || failures=$((failures + 1))
+expect 2 "is no value for --methods" sweep "$net" --data "$test" --folder "$folder/sweep" --methods gptq,none
 expect 1 "widths 1 to 4" evaluate "$folder/net.gguf" --data "$test" --bits 5
 expect 1 "the network takes" evaluate "$folder/net.gguf" --data "$BITSHED_TEST_DATA/kws_500.npy"
 expect 0 '"agreement":' compare "$net" "$folder/net.gguf" --data "$test" --bits 4 --limit 50 --json
