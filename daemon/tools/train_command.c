@@ -26,6 +26,7 @@ const struct command command_train = {
 		"  --planes N              bit planes of each weight (what the method prefers)\n"
 		"  --edge-planes N         planes of a small first and last layer, never shed; 0: like the\n"
 		"                          others (8)\n"
+		"  --average-bits X        bits of an average weight, for alq (half of the planes)\n"
 		"  --scratch               start from drawn weights, not from those of the file\n"
 		"  --epochs N              times that each sample is seen (20)\n"
 		"  --batch N               samples in a step (128)\n"
@@ -63,6 +64,7 @@ enum {
 	OPTION_METHOD,
 	OPTION_PLANES,
 	OPTION_EDGE_PLANES,
+	OPTION_AVERAGE_BITS,
 	OPTION_SCRATCH,
 	OPTION_EPOCHS,
 	OPTION_BATCH,
@@ -100,6 +102,7 @@ static const struct option options[] = {
 	{"method", required_argument, NULL, OPTION_METHOD},
 	{"planes", required_argument, NULL, OPTION_PLANES},
 	{"edge-planes", required_argument, NULL, OPTION_EDGE_PLANES},
+	{"average-bits", required_argument, NULL, OPTION_AVERAGE_BITS},
 	{"scratch", no_argument, NULL, OPTION_SCRATCH},
 	{"epochs", required_argument, NULL, OPTION_EPOCHS},
 	{"batch", required_argument, NULL, OPTION_BATCH},
@@ -161,6 +164,8 @@ static bool parse_real_option(struct train *t, int option, const char *text)
 	struct loss *l = &t->options.loss;
 
 	switch (option) {
+	case OPTION_AVERAGE_BITS:
+		return parse_real(text, 0.01f, BITS_PLANES_MAX, &t->options.average);
 	case OPTION_RATE:
 		return parse_real(text, 1e-9f, 1e3f, &o->rate);
 	case OPTION_WARM:
@@ -272,6 +277,7 @@ static bool parse_option(struct train *t, int option, const char *text)
 	case OPTION_SCHEDULE:
 	case OPTION_OPTIMISER:
 		return parse_word_option(t, option, text);
+	case OPTION_AVERAGE_BITS:
 	case OPTION_RATE:
 	case OPTION_WARM:
 	case OPTION_MOMENTUM:

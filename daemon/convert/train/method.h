@@ -10,6 +10,7 @@
  *	weights()	for each width that is run in this step, before its forward pass
  *	gradient()	for each of them, after its backward pass
  *	stepped()	once, after the optimiser: regularisers, freezing, schedules
+ *	together()	once, after that, for all layers, fixed ones too: what compares layers
  *
  * and at the end codes(): what weights() gives at that time, as planes.
  */
@@ -26,6 +27,7 @@ struct train_method;
  * @taps: columns that belong to one input channel: kernel height times width
  * @weight, @weight_grad: [rows][columns]
  * @param: index of the weights in the store
+ * @average: bits of an average weight that is asked for, by methods that choose
  * @order: how many layers have more weights
  * @planes: the widest width
  * @fixed: keeps eight bits at any width: no business of a method
@@ -34,6 +36,7 @@ struct train_method;
 struct train_layer {
 	uint32_t rows, columns, taps, planes, param, order, n_layers;
 	uint64_t seed;
+	float average;
 	bool fixed;
 	float *weight, *weight_grad;
 	struct train_store *store;
@@ -68,6 +71,7 @@ struct train_method {
 	void (*weights)(struct train_layer *l, uint32_t planes, float *hat);
 	void (*gradient)(struct train_layer *l, uint32_t planes, const float *grad);
 	int (*stepped)(struct train_layer *l, const struct train_moment *m);
+	int (*together)(struct train_layer *layers, uint32_t n, const struct train_moment *m);
 	int (*codes)(struct train_layer *l, struct coded *ret, struct error *reterr);
 	void (*done)(struct train_layer *l);
 };

@@ -175,6 +175,8 @@ int train_net(struct train *t, const struct net *net, struct error *reterr)
 		r = measure(t, tr, shape, classes, reterr);
 	if (r >= 0)
 		r = write_model(t, tr, reterr);
+	if (r >= 0 && t->ret_net)
+		r = prepare_fold(t->ret_net, net, tr->graph, tr->widths - 1);
 	if (r >= 0 && t->options.checkpoint)
 		(void) unlink(t->options.checkpoint);
 	return r;

@@ -12,6 +12,7 @@
  * @loader: what is done to them
  * @accuracies: filled in: [widths] percent by the training engine of import.evaluate, at planes, from 1 up;
  *	or at the widest only. @n_accuracies: 0 without import.evaluate
+ * @ret_net: where the trained net goes, folded, at its widest; owned by the caller. NULL: not wanted
  */
 struct train {
 	struct import import;
@@ -20,6 +21,7 @@ struct train {
 	struct train_options options;
 	struct accuracy accuracies[BITS_PLANES_MAX];
 	uint32_t n_accuracies;
+	struct net **ret_net;
 };
 
 /** train_run() - writes import.output and removes the checkpoint. Return: 0 or an errno with words */

@@ -68,6 +68,7 @@ static int add_layer(struct trainer *t, uint32_t i, struct error *reterr)
 	*l = (struct train_layer){.rows = m->rows, .columns = m->columns, .planes = t->options->planes,
 		.taps = n->kind == NET_CONVOLUTION ? n->kernel[0] * n->kernel[1] : 1, .order = order_of(t, i),
 		.n_layers = t->n_layers, .seed = draw_u64(t->options->seed, 1000 + i),
+		.average = t->options->average > 0 ? t->options->average : (float) t->options->planes / 2,
 		.fixed = t->single[m->node], .store = &t->store};
 	l->weight = dnn_floats(size);
 	l->weight_grad = dnn_floats(size);
@@ -142,7 +143,7 @@ static uint64_t run_key(const struct trainer *t)
 	const struct train_options *o = t->options;
 	uint64_t key = draw_u64(o->seed, 0), n = 0;
 	const float floats[] = {o->optimise.rate, o->optimise.momentum, o->optimise.decay, o->optimise.clip,
-		o->loss.smoothing, o->loss.distil, o->loss.temperature, o->optimise.warm};
+		o->loss.smoothing, o->loss.distil, o->loss.temperature, o->optimise.warm, o->average};
 	const uint32_t numbers[] = {o->planes, o->edge_planes, o->batch, o->scratch, o->optimise.optimiser,
 		o->optimise.schedule, loader_count(t->data)};
 
@@ -333,7 +334,8 @@ static int run_step(struct trainer *t, uint32_t at, struct error *reterr)
 	optimise_step(&o->optimise, &t->store, t->moment.step, t->moment.rate);
 	t->counters.step++;
 	set_moment(t);
-	return for_layers(t, o->method->stepped);
+	r = for_layers(t, o->method->stepped);
+	return r < 0 || !o->method->together ? r : o->method->together(t->layers, t->n_layers, &t->moment);
 }
 
 static int log_epoch(struct trainer *t, uint64_t epoch, struct error *reterr)

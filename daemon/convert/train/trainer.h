@@ -11,6 +11,7 @@
  * struct train_options - of a run
  * @planes: the widest width
  * @edge_planes: 0: the first and last matrix are trained like the others
+ * @average: bits of an average weight, for methods that choose; 0: half of the planes
  * @scratch: start from drawn weights
  * @recalibrate: batches over which the running statistics are taken anew at the end
  * @save_seconds: between checkpoints
@@ -22,6 +23,7 @@ struct train_options {
 	struct loss loss;
 	uint32_t planes, edge_planes, epochs, batch, recalibrate, save_seconds, threads;
 	bool scratch;
+	float average;
 	uint64_t seed;
 	const char *checkpoint, *log;
 	const struct progress *progress;
