@@ -27,6 +27,7 @@ static const char help[] =
 	"  --policy=FILE                 rules of this file only (default: policies of the same folders)\n"
 	"  --check-config                read the configuration, say what is wrong with it, and "
 	"exit\n"
+	"  --cache=FOLDER                keep what takes long to compute (default: $CACHE_DIRECTORY, else nothing)\n"
 	"  --model=NAME=FILE             load this model at the start; may be given again\n"
 	"  --log-level=LEVEL             error, warning, notice, info (default) or debug\n"
 	"  --version  --help\n";
@@ -92,6 +93,9 @@ static int parse_option(struct arguments *a, int option)
 	case 'q':
 		a->options.policy_file = optarg;
 		return 1;
+	case 'k':
+		a->options.cache_dir = optarg;
+		return 1;
 	case 'C':
 		a->check_config = true;
 		return 1;
@@ -120,6 +124,7 @@ static int parse(struct arguments *a, int argc, char **argv)
 		{"config", required_argument, NULL, 'c'},
 		{"policy", required_argument, NULL, 'q'},
 		{"check-config", no_argument, NULL, 'C'},
+		{"cache", required_argument, NULL, 'k'},
 		{"model", required_argument, NULL, 'm'},
 		{"log-level", required_argument, NULL, 'l'},
 		{"version", no_argument, NULL, 'V'},
@@ -128,6 +133,7 @@ static int parse(struct arguments *a, int argc, char **argv)
 	};
 	int option, r;
 
+	a->options.cache_dir = getenv("CACHE_DIRECTORY");
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		r = parse_option(a, option);
 		if (r <= 0)

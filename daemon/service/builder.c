@@ -65,7 +65,7 @@ static void *builder_thread(void *userdata)
 		job = list_entry(b->waiting.next, struct job, link);
 		list_remove(&job->link);
 		pthread_mutex_unlock(&b->mutex);
-		job->result = job->network ? build(job) : open_network(job);
+		job->result = job->work ? job->work(job) : job->network ? build(job) : open_network(job);
 		pthread_mutex_lock(&b->mutex);
 		list_append(&b->finished, &job->link);
 		(void) !write(b->event_fd, &one, sizeof one);

@@ -20,6 +20,7 @@ struct builder;
  * @bits: width of the plan
  * @result: 0 or negative errno with @error
  * @plan: with @network given
+ * @work: done instead, on the builder's thread; NULL: as above
  * @done: on the loop thread, exactly once; -ECANCELED when the builder ends before
  */
 struct job {
@@ -32,6 +33,7 @@ struct job {
 	int result;
 	struct error error;
 	struct plan *plan;
+	int (*work)(struct job *job);
 	void (*done)(struct job *job, void *userdata);
 	void *userdata;
 };

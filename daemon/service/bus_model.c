@@ -53,6 +53,11 @@ GETTER(resident_bytes)
 	return sd_bus_message_append(reply, "t", entry_resident_bytes(userdata));
 }
 
+GETTER(reencoded)
+{
+	return sd_bus_message_append(reply, "b", recoder_is_used(userdata));
+}
+
 GETTER(rule)
 {
 	const struct entry *e = userdata;
@@ -234,6 +239,7 @@ static const sd_bus_vtable vtable[] = {
 		EMITS),
 	SD_BUS_PROPERTY("BitsMax", "d", get_bits_max, 0, EMITS),
 	SD_BUS_PROPERTY("ResidentBytes", "t", get_resident_bytes, 0, EMITS),
+	SD_BUS_PROPERTY("Reencoded", "b", get_reencoded, 0, EMITS),
 	SD_BUS_PROPERTY("Rule", "s", get_rule, 0, EMITS),
 	SD_BUS_PROPERTY("RuleText", "s", get_rule_text, 0, EMITS),
 	SD_BUS_PROPERTY("RuleSince", "t", NULL, offsetof(struct entry, rule_since_nsec), 0),
@@ -296,7 +302,7 @@ void bus_model_failed(struct entry *e)
 void bus_model_loaded(struct entry *e)
 {
 	changed(e, (const char *const[]){"State", "StateReason", "Progress", "Bits", "BitsByHand", "BitsMax",
-			   "ResidentBytes", "Rule", "RuleText", "InputShape", "InputType",
+			   "ResidentBytes", "Reencoded", "Rule", "RuleText", "InputShape", "InputType",
 			   "OutputShape", "Labels", "Accuracy", "Method", "SourceHash", NULL});
 }
 
@@ -305,8 +311,13 @@ void bus_model_parked(struct entry *e)
 	changed(e, (const char *const[]){"State", "StateReason", "Bits", "ResidentBytes", NULL});
 }
 
+void bus_model_reencoded(struct entry *e)
+{
+	changed(e, (const char *const[]){"ResidentBytes", "Reencoded", NULL});
+}
+
 void bus_model_switched(struct entry *e)
 {
 	changed(e, (const char *const[]){
-			   "Bits", "BitsByHand", "ResidentBytes", "Rule", "RuleText", NULL});
+			   "Bits", "BitsByHand", "ResidentBytes", "Reencoded", "Rule", "RuleText", NULL});
 }

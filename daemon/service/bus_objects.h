@@ -41,6 +41,7 @@ void bus_model_loaded(struct entry *e);
 void bus_model_failed(struct entry *e);
 void bus_model_parked(struct entry *e);
 void bus_model_switched(struct entry *e);
+void bus_model_reencoded(struct entry *e);
 
 /** bus_session_add() - make the object s->path and announce it. Return: 0 or errno */
 int bus_session_add(struct session *s);

@@ -288,6 +288,7 @@ static void on_job(struct job *job, void *userdata)
 		on_opened(e);
 	else
 		on_built(e);
+	recoder_follow(e);
 	manager_power_follow(e->manager);
 }
 
@@ -318,6 +319,7 @@ void entry_update(struct entry *e)
 	}
 	if (budget.bits != e->active.bits) {
 		start_build(e, &budget);
+		recoder_follow(e);
 		return;
 	}
 	said = budget.rule == e->active.rule && strcmp(budget.text, e->active.text) == 0
@@ -541,6 +543,7 @@ void catalog_unload(struct entry *e)
 	(void) error_set(&why, -ENOENT, "model %s has been unloaded", e->name);
 	answer_waiters(e, -ENOENT, &why);
 	e->state = ENTRY_UNLOADED;
+	recoder_forget(e);
 	release_bytes(e);
 	list_remove(&e->link);
 	m->n_entries--;

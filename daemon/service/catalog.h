@@ -12,6 +12,7 @@
 #include "service/builder.h"
 #include "service/fdstore.h"
 #include "service/policy.h"
+#include "service/recoder.h"
 #include "service/region.h"
 #include "service/serving.h"
 #include "service/stats.h"
@@ -75,6 +76,7 @@ struct entry {
 	double bits_by_hand, bits_by_hand_active;
 	struct job job;
 	bool job_running;
+	struct recoder recoder;
 	struct list waiters;
 	sd_bus_slot *object;
 	struct stats stats;

@@ -37,6 +37,7 @@ const struct config_key config_keys[] = {
 	{"queue",    "length",            CONFIG_COUNT, AT(queue_length_max),      1,       65536,       NULL},
 	{"queue",    "deadline",          CONFIG_MSEC,  AT(deadline_default_ms),   1,       3600000,     "none"},
 	{"queue",    "inline-run",        CONFIG_USEC,  AT(inline_run_usec_max),   1,       1000000,     "never"},
+	{"reencode", "after",             CONFIG_MSEC,  AT(reencode_after_ms),     1,       3600000,     "never"},
 	{"profiles", "power-saver",       CONFIG_BITS,  AT(profile_bits[PROFILE_POWER_SAVER]), 1, 8,     "all"},
 	{"profiles", "balanced",          CONFIG_BITS,  AT(profile_bits[PROFILE_BALANCED]),    1, 8,     "all"},
 	{"profiles", "performance",       CONFIG_BITS,  AT(profile_bits[PROFILE_PERFORMANCE]), 1, 8,     "all"},
@@ -61,6 +62,7 @@ int config_new(struct config **ret)
 	c->queue_length_max = 256;
 	c->deadline_default_ms = 0;
 	c->inline_run_usec_max = 1000;
+	c->reencode_after_ms = 60000;
 	c->profile_bits[PROFILE_POWER_SAVER] = 2;
 	c->profile_bits[PROFILE_BALANCED] = 4;
 	c->profile_bits[PROFILE_PERFORMANCE] = 0;

@@ -33,6 +33,7 @@ struct config_model {
  * @queue_length_max: waiting requests of one device, beyond it BUSY
  * @deadline_default_ms: for requests that name none; 0: none
  * @inline_run_usec_max: requests expected to take less run on the loop thread when the device is idle
+ * @reencode_after_ms: how long a model is low before better planes are computed; 0: never
  * @profile_bits: [enum profile], widest width under that profile; 0: all planes
  */
 struct config {
@@ -40,6 +41,7 @@ struct config {
 	uint32_t models_max, sessions_per_user_max, slots_per_session_max;
 	uint64_t bytes_per_user_max, model_file_bytes_max, bus_input_bytes_max;
 	uint32_t threads, queue_length_max, deadline_default_ms, inline_run_usec_max;
+	uint32_t reencode_after_ms;
 	double profile_bits[_PROFILE_MAX];
 	struct config_model *models;
 	uint32_t n_models;

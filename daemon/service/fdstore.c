@@ -17,7 +17,7 @@
 #include "service/catalog.h"
 #include "service/fdstore_parts.h"
 
-static const char magic[8] = "bitshd1";
+static const char magic[8] = "bitshd2";
 
 const char *fdstore_plane_kind(char *kind, size_t size, uint32_t i)
 {
@@ -110,6 +110,9 @@ static const struct plane *plane_of(const struct entry *e, uint32_t i)
 		return NULL; /* parked */
 	if (i == 0)
 		return model->fixed;
+	/* Nobody must take them for planes of the file. */
+	if (recoder_is_used(e))
+		return NULL;
 	return i <= model->n_planes ? model->planes[i - 1] : NULL;
 }
 
@@ -122,6 +125,7 @@ static int describe(const struct entry *e, struct fdstore_state *s)
 	memcpy(s->name, e->name, sizeof s->name);
 	s->uid = e->uid;
 	s->configured = e->configured;
+	s->recoded = recoder_is_used(e);
 	s->bits_by_hand = e->bits_by_hand;
 	r = fdstore_describe_file(e->fdstore.head, &s->head, NULL);
 	if (r >= 0)

@@ -31,12 +31,13 @@ struct fdstore_file {
 
 /**
  * struct fdstore_state - the contents of state.NAME; no holes
+ * @recoded: its planes are not the file's, and not here: the cache has them
  * @mtime_nsec: of the model file
  * @planes: [0] the fixed ones, [i] plane i
  */
 struct fdstore_state {
 	char magic[8];
-	uint32_t uid, configured;
+	uint32_t uid, configured, recoded, reserved;
 	char name[64];
 	double bits_by_hand;
 	int64_t mtime_nsec;

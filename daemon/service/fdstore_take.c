@@ -161,8 +161,10 @@ static int add(struct manager *m, struct received *r, const struct fdstore_state
 		return k;
 	f->state = *s;
 	k = catalog_return(m, file, f, &e, reterr);
-	if (k >= 0)
+	if (k >= 0) {
 		e->configured = s->configured;
+		e->recoder.at_once = s->recoded;
+	}
 	return k;
 }
 
@@ -190,7 +192,8 @@ static void take_model(struct manager *m, const struct manager_options *options,
 static bool returning(const struct manager *m)
 {
 	list_for_each (l, &m->entries)
-		if (list_entry(l, struct entry, link)->state == ENTRY_LOADING)
+		if (list_entry(l, struct entry, link)->state == ENTRY_LOADING ||
+			list_entry(l, struct entry, link)->recoder.at_once)
 			return true;
 	return false;
 }

@@ -26,6 +26,7 @@
  * @power: what the board feels, heard on @power_bus (which may be @bus, or NULL while it is lost)
  * @reconnect: armed then, the next time after @reconnect_nsec
  * @wake: decides again at @wake_nsec, CLOCK_BOOTTIME, though nothing changes; 0: not armed
+ * @recodings: struct recoding, under way; @cache_fd: the folder that keeps them, or -1
  * @config: replaced whole; @config_file: where it came from, NULL: the layers
  */
 struct manager {
@@ -33,7 +34,7 @@ struct manager {
 	sd_bus *bus;
 	struct config *config;
 	const char *config_file, *policy_file;
-	struct list entries, sessions, calls, holds;
+	struct list entries, sessions, calls, holds, recodings;
 	uint32_t n_entries, n_sessions;
 	uint64_t session_serial, calls_bytes;
 	enum profile profile;
@@ -50,6 +51,7 @@ struct manager {
 	uint64_t wake_nsec;
 	struct limits limits;
 	struct builder *builder;
+	int cache_fd;
 	struct device *device;
 	struct workspace workspace;
 	struct queue *queue;
@@ -62,12 +64,13 @@ struct manager {
  * @memory_watch, @memory_write: of systemd's environment, or NULL
  * @sysfs: NULL: /sys
  * @config_file: read instead of the layers, with the drop-ins of its own, or NULL
+ * @cache_dir: for what takes long to compute; NULL: nothing is kept
  * @policy_file: read instead of the folders, or NULL
  * @models: loaded at the start, beside those of the configuration
  */
 struct manager_options {
 	const char *bus, *power_bus, *sysfs, *memory_watch, *memory_write;
-	const char *config_file, *policy_file;
+	const char *config_file, *policy_file, *cache_dir;
 	struct config_model *models;
 	uint32_t n_models;
 };
