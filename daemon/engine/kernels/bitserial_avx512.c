@@ -19,6 +19,7 @@
 #define TILE_WORDS (48 * COLUMN_WORDS(VALUE_PLANES_MAX))
 #define TILE_COLUMNS_MAX (TILE_WORDS / COLUMN_WORDS(1))
 #define COUNT_MAX 6
+#define INLINED static inline __attribute__((always_inline))
 
 /*
  * struct bits_scratch - one block of ROWS rows and BLOCK_WORDS words, words of rows side by side
@@ -30,7 +31,7 @@ struct bits_scratch {
 	uint64_t plane[BITS_PLANES_MAX][BLOCK_WORDS][ROWS];
 	uint64_t column[TILE_WORDS];
 	uint32_t scale[BLOCK_WORDS * BITS_PLANES_MAX][ROWS];
-	uint32_t sum[BLOCK_WORDS][TILE_COLUMNS_MAX];
+	uint32_t sum[TILE_COLUMNS_MAX][BLOCK_WORDS];
 };
 
 _Static_assert(sizeof(struct bits_scratch) <= KERNEL_SCRATCH_BYTES, "the tile fits its scratch");
@@ -39,7 +40,7 @@ _Static_assert(sizeof(struct bits_scratch) <= KERNEL_SCRATCH_BYTES, "the tile fi
  * struct block - words [first, first + words) of rows [row, row + rows), of all columns of a tile
  * @group, @groups: the groups that it meets
  * @bits: the first column's word @first, of activation plane 0
- * @pairs: every group is two words
+ * @pairs: every group is two words, the last of a row maybe one
  * @mask: rows that exist
  */
 struct block {
@@ -106,7 +107,8 @@ static void load_words(const struct block *b, uint32_t plane, uint32_t half, uin
 		v[4 + odd] = _mm512_shuffle_i32x4(d, e, 0x88);
 		v[6 + odd] = _mm512_shuffle_i32x4(d, e, 0xdd);
 	}
-	for (uint32_t i = 0; i < 8 && i < left; i++)
+	/* in pairs of words, the last one's second may be empty */
+	for (uint32_t i = 0; i < 8 && i < left + left % 2; i++)
 		_mm512_store_si512(&b->scratch->plane[plane][k + i][half], v[i]);
 }
 
@@ -219,14 +221,47 @@ static uint32_t copy_group(const struct block *b, const uint64_t *bits, uint32_t
 	return sum;
 }
 
+/* All groups of a column where each has two words; a last word that is alone is followed by zeros. */
+INLINED void copy_pairs(const struct block *b, const uint64_t *bits, uint32_t planes, uint64_t *to, uint32_t *sum)
+{
+	const uint32_t shift = 17 - planes;
+
+	for (uint32_t k = 0; k < b->words; k += 2, sum++) {
+		uint32_t all = 0;
+
+		for (uint32_t m = planes; m-- > 0; to += 2) {
+			const uint64_t *from = bits + (size_t) m * b->w->words + k;
+
+			to[0] = from[0];
+			to[1] = k + 1 < b->words ? from[1] : 0;
+			all += all + (uint32_t) (__builtin_popcountll(to[0]) + __builtin_popcountll(to[1]));
+		}
+		*sum = all << shift;
+	}
+}
+
+static void load_column(const struct block *b, const uint64_t *bits, uint32_t n)
+{
+	const uint32_t planes = b->x->planes;
+	uint64_t *to = b->scratch->column + n * COLUMN_WORDS(planes);
+
+	if (b->pairs && planes == 1)
+		copy_pairs(b, bits, 1, to, b->scratch->sum[n]);
+	else if (b->pairs && planes == 2)
+		copy_pairs(b, bits, 2, to, b->scratch->sum[n]);
+	else if (b->pairs)
+		copy_pairs(b, bits, planes, to, b->scratch->sum[n]);
+	else
+		for (uint32_t g = 0; g < b->groups; g++)
+			b->scratch->sum[n][g] = copy_group(b, bits, g, to) << (17 - planes);
+}
+
 static void load_columns(const struct block *b)
 {
 	const uint64_t *bits = b->bits;
 
 	for (uint32_t n = 0; n < b->count; n++, bits += (size_t) b->x->planes * b->w->words)
-		for (uint32_t g = 0; g < b->groups; g++)
-			b->scratch->sum[g][n] = copy_group(b, bits, g,
-				b->scratch->column + n * COLUMN_WORDS(b->x->planes)) << (17 - b->x->planes);
+		load_column(b, bits, n);
 }
 
 static inline __m512i count_word(__m512i sum, __m512i weights, __m512i d)
@@ -259,11 +294,10 @@ static inline void put(const struct block *b, uint32_t n, __m512i v, __m512i w)
 #define EACH_5(f) EACH_4(f) f(4)
 #define EACH_6(f) EACH_5(f) f(5)
 
-#define INLINED static inline __attribute__((always_inline))
 #define DECLARE(n)                                                                                 \
 	__m512i p##n, q##n, a##n = _mm512_setzero_si512(), b##n = _mm512_setzero_si512();
 #define START(n) p##n = q##n = _mm512_setzero_si512();
-#define START_SUM(n) p##n = q##n = _mm512_set1_epi32((int32_t) b->scratch->sum[g][column + n]);
+#define START_SUM(n) p##n = q##n = _mm512_set1_epi32((int32_t) b->scratch->sum[column + n][g]);
 #define DOUBLE(n)                                                                                  \
 	p##n = _mm512_add_epi64(p##n, p##n);                                                       \
 	q##n = _mm512_add_epi64(q##n, q##n);
@@ -367,7 +401,7 @@ static void multiply_tile(struct block *b)
 		b->words = left < BLOCK_WORDS ? left : BLOCK_WORDS;
 		b->group = b->first / w->group_words;
 		b->groups = (b->first + b->words - 1) / w->group_words - b->group + 1;
-		b->pairs = w->group_words == 2 && b->words % 2 == 0;
+		b->pairs = w->group_words == 2;
 		load_columns(b);
 		for (b->row = 0; b->row < w->rows; b->row += ROWS) {
 			b->rows = w->rows - b->row < ROWS ? w->rows - b->row : ROWS;
