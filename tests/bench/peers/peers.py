@@ -59,7 +59,7 @@ def model(options, network, planes, activations):
     path = os.path.join(options.cache, f"{network}-w{planes}a{activations}.gguf")
     if not os.path.exists(path):
         subprocess.run([os.path.join(options.programs, "daemon/tools/bitshed-model"), "import",
-                        os.path.join(options.cache, network + ".onnx"), "-o", path, "--method", "linear",
+                        os.path.join(options.cache, network + ".onnx"), "-o", path, "--method", "bcq",
                         "--planes", str(planes), "--activation-bits", str(activations), "--no-correction",
                         "--clip", "min-max"], check=True, stdout=subprocess.DEVNULL)
     return path
