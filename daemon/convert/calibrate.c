@@ -21,7 +21,8 @@ struct lane {
 struct run {
 	const struct net *net;
 	struct samples *samples;
-	uint32_t n, done;
+	uint32_t n, done, outputs_each;
+	float *outputs;
 	struct lane lanes[LANES];
 	const struct progress *progress;
 };
@@ -43,6 +44,7 @@ struct calibration *calibration_free(struct calibration *c)
 		return NULL;
 	if (c->net)
 		statistics_free(c->values, c->net->n_values);
+	free(c->outputs);
 	free(c);
 	return NULL;
 }
@@ -164,6 +166,8 @@ static void lane_run(void *userdata, uint32_t task, uint32_t thread)
 		if (l->r < 0)
 			break;
 		reference_run(l->reference, l->input);
+		memcpy(run->outputs + (size_t) i * run->outputs_each,
+			reference_value(l->reference, run->net->output), run->outputs_each * sizeof(float));
 		for (uint32_t v = 0; v < run->net->n_values; v++) {
 			const float *x = reference_value(l->reference, v);
 			size_t n = net_elements(&run->net->values[v].shape);
@@ -220,6 +224,10 @@ int calibrate_samples(struct calibration **ret, const struct net *net, struct sa
 	if (r < 0)
 		return r;
 	c->samples = run.n;
+	c->outputs_each = run.outputs_each = (uint32_t) net_elements(&net->values[net->output].shape);
+	c->outputs = run.outputs = calloc((size_t) run.n * run.outputs_each, sizeof *c->outputs);
+	if (!c->outputs)
+		return -ENOMEM;
 	threads_run(threads, lane_run, &run, LANES);
 	for (uint32_t i = 0; i < LANES; i++) {
 		if (run.lanes[i].r < 0)

@@ -40,11 +40,13 @@ struct value_statistics {
 /**
  * struct calibration - [net->n_values]
  * @samples: how many were used; 0: from batch normalisation
+ * @outputs: [samples][outputs_each], what the fp32 network says to each, in their order; or NULL
  */
 struct calibration {
 	const struct net *net;
 	struct value_statistics *values;
-	uint32_t samples;
+	uint32_t samples, outputs_each;
+	float *outputs;
 };
 
 /** calibration_new() - empty statistics of every value; @bins: with histograms. Return: 0 or -ENOMEM */

@@ -19,3 +19,12 @@
 int calibrated_matrix(struct coded *ret, const float *weights, uint32_t rows, uint32_t columns,
 	const struct second_moment *m, const struct quantize_options *options,
 	struct threads *threads, struct error *reterr);
+
+/**
+ * calibrated_grid() - as integer_grid(), each column's rounding error passed on to the columns after it
+ * @m: second moment of the matrix' inputs
+ *
+ * Return: as calibrated_matrix().
+ */
+int calibrated_grid(struct coded *ret, float *row_scale, const float *weights, uint32_t rows,
+	uint32_t columns, const struct second_moment *m, struct threads *threads, struct error *reterr);

@@ -200,15 +200,11 @@ static void targets(const struct pass *p, uint32_t matrix, uint32_t rows, double
 		calibration_channel(p->calibration, value, i, &mean[i], &deviation[i]);
 }
 
-/* From what was measured and what is wanted to the layer's new gain and bias, and to the file's. */
-static void apply(struct pass *p, struct layer *layer, uint32_t matrix, const double *have_mean,
+/* From what was measured and what is wanted to the file's gain and bias. */
+static void choose(const struct pass *p, uint32_t planes, uint32_t matrix, const double *have_mean,
 	const double *have_deviation)
 {
 	struct export_matrix *m = &p->e->matrices[matrix];
-	const struct op *op = &p->model->network->ops[p->step];
-	const struct value *out = &p->model->network->values[op->output];
-	double scale = out->element == ELEMENT_F32 ? 1 : out->scale;
-	uint32_t planes = layer->planes;
 	float *gain_at = m->gain_at + (size_t) (planes - 1) * m->rows;
 	float *bias_at = m->bias_at + (size_t) (planes - 1) * m->rows;
 
@@ -222,31 +218,71 @@ static void apply(struct pass *p, struct layer *layer, uint32_t matrix, const do
 		b = mean - g * (have_mean[i] - m->bias[i]);
 		gain_at[i] = (float) (g * m->row_scale[i]);
 		bias_at[i] = (float) b;
-		p->b->bias[i] = (float) (g * (layer->bias[i] - m->bias[i] / scale) + b / scale);
+	}
+}
+
+/* The layer with the file's gain and bias. */
+static void apply(struct pass *p, const struct layer *layer, uint32_t matrix)
+{
+	const struct export_matrix *m = &p->e->matrices[matrix];
+	const struct op *op = &p->model->network->ops[p->step];
+	const struct value *out = &p->model->network->values[op->output];
+	double scale = out->element == ELEMENT_F32 ? 1 : out->scale;
+	const float *gain_at = m->gain_at + (size_t) (layer->planes - 1) * m->rows;
+	const float *bias_at = m->bias_at + (size_t) (layer->planes - 1) * m->rows;
+
+	for (uint32_t i = 0; i < m->rows; i++) {
+		double g = (double) gain_at[i] / m->row_scale[i];
+
+		p->b->bias[i] = (float) (g * (layer->bias[i] - m->bias[i] / scale) + bias_at[i] / scale);
 		p->b->gain[i] = (float) (g * layer->gain[i]);
 	}
 }
 
-static int correct_step(struct pass *p)
+/* No correction: what the planes say. */
+static void reset(struct export_matrix *m, uint32_t planes)
+{
+	for (uint32_t i = 0; i < m->rows; i++) {
+		m->gain_at[(size_t) (planes - 1) * m->rows + i] = m->row_scale[i];
+		m->bias_at[(size_t) (planes - 1) * m->rows + i] = m->bias[i];
+	}
+}
+
+/* Matrices that keep their planes have one correction for all widths, that of the widest. */
+static bool is_decided(const struct pass *p, uint32_t matrix)
+{
+	return p->e->matrices[matrix].fixed && p->planes < p->model->network->planes_max;
+}
+
+static int measure_step(struct pass *p, struct layer *layer, uint32_t matrix)
 {
 	const struct op *op = &p->model->network->ops[p->step];
-	const struct value *out = &p->model->network->values[op->output];
-	struct layer *layer = &p->model->layers[op->matrix], own = *layer;
-	uint32_t rows = p->e->matrices[op->matrix].rows;
+	uint32_t rows = p->e->matrices[matrix].rows;
 	_cleanup_free_ double *mean = calloc(rows, sizeof *mean);
 	_cleanup_free_ double *deviation = calloc(rows, sizeof *deviation);
 	int r = 0;
 
 	if (!mean || !deviation)
 		return -ENOMEM;
-	targets(p, op->matrix, rows, mean, deviation);
-	if (out->element == ELEMENT_F32)
+	targets(p, matrix, rows, mean, deviation);
+	if (p->model->network->values[op->output].element == ELEMENT_F32)
 		measure_f32(p, rows, mean, deviation);
 	else
 		r = measure_u8(p, layer, rows, mean, deviation);
+	if (r >= 0)
+		choose(p, layer->planes, matrix, mean, deviation);
+	return r;
+}
+
+static int correct_step(struct pass *p)
+{
+	const struct op *op = &p->model->network->ops[p->step];
+	struct layer *layer = &p->model->layers[op->matrix], own = *layer;
+	int r = is_decided(p, op->matrix) ? 0 : measure_step(p, layer, op->matrix);
+
 	if (r < 0)
 		return r;
-	apply(p, layer, op->matrix, mean, deviation);
+	apply(p, layer, op->matrix);
 	layer->gain = p->b->gain;
 	layer->bias = p->b->bias;
 	threads_run(p->b->threads, run_sample, p, p->b->n_samples);
@@ -254,32 +290,72 @@ static int correct_step(struct pass *p)
 	return 0;
 }
 
-/* One width. Matrices that keep their planes are corrected at each width, too, but only the widest stays:
- * the file has one correction per number of planes of the matrix itself. */
+/* Squared difference of all outputs, as the last step left them, to the fp32 network's. */
+static double output_error(const struct pass *p)
+{
+	uint32_t n = p->calibration->outputs_each;
+	double sum = 0;
+
+	for (uint32_t i = 0; i < p->b->n_samples; i++) {
+		struct workspace w = bench_space(p->b, i, 0);
+		const float *x = exec_value(p->plan, &w, p->model->network->output);
+		const float *y = p->calibration->outputs + (size_t) i * n;
+
+		for (uint32_t c = 0; c < n; c++)
+			sum += ((double) x[c] - (double) y[c]) * ((double) x[c] - (double) y[c]);
+	}
+	return sum;
+}
+
+static int run_steps(struct pass *p, bool measured)
+{
+	const struct network *n = p->model->network;
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && i < n->n_ops; i++) {
+		const struct op *op = &n->ops[i];
+		bool matrix = op->kind == OP_CONVOLUTION || op->kind == OP_DEPTHWISE;
+
+		p->step = i;
+		if (matrix && (measured || is_decided(p, op->matrix)))
+			r = correct_step(p);
+		else
+			threads_run(p->b->threads, run_sample, p, p->b->n_samples);
+	}
+	return r;
+}
+
+/*
+ * One width. Where little is lost, rounding the statistics back to fp32's can cost more than it mends:
+ * what leaves the smaller error at the network's output stays.
+ */
 static int correct_width(struct export *e, const struct calibration *c, struct bench *b,
 	struct network *network, uint32_t planes, struct error *reterr)
 {
 	_cleanup_(model_unrefp) struct model *model = NULL;
 	_cleanup_(plan_unrefp) struct plan *plan = NULL;
 	struct pass p = {.e = e, .calibration = c, .b = b, .planes = planes};
+	double corrected;
 	int r = model_build(&model, network, planes, reterr);
 
 	if (r >= 0)
 		r = plan_new(&plan, model, cpu_flags(), reterr);
 	if (r >= 0)
 		r = bench_reserve(b, plan);
+	if (r < 0)
+		return r;
 	p.model = model;
 	p.plan = plan;
-	for (uint32_t i = 0; r >= 0 && i < network->n_ops; i++) {
-		const struct op *op = &network->ops[i];
-
-		p.step = i;
-		if (op->kind == OP_CONVOLUTION || op->kind == OP_DEPTHWISE)
-			r = correct_step(&p);
-		else
-			threads_run(b->threads, run_sample, &p, b->n_samples);
-	}
-	return r;
+	r = run_steps(&p, true);
+	corrected = output_error(&p);
+	if (r >= 0)
+		r = run_steps(&p, false);
+	if (r < 0 || corrected <= output_error(&p))
+		return r;
+	for (uint32_t i = 0; i < e->n_matrices; i++)
+		if (!is_decided(&p, i))
+			reset(&e->matrices[i], model->layers[i].planes);
+	return 0;
 }
 
 static uint32_t rows_max(const struct export *e)
@@ -291,17 +367,19 @@ static uint32_t rows_max(const struct export *e)
 	return n;
 }
 
-static int correct_from(uint32_t first, struct export *e, const struct calibration *c, struct samples *samples,
+static int correct_from_widest(bool all, struct export *e, const struct calibration *c, struct samples *samples,
 	const char *path, struct threads *threads, const struct progress *progress, struct error *reterr)
 {
 	_cleanup_(network_unrefp) struct network *network = NULL;
 	_cleanup_(bench_done) struct bench b = {};
 	int r = export_network(&network, e, path, reterr);
+	uint32_t last = r >= 0 && !all ? network->planes_max : 1;
 
 	if (r >= 0)
 		r = bench_init(&b, samples, c->samples, rows_max(e), threads, reterr);
-	for (uint32_t p = r < 0 ? 0 : MIN_OF(first, network->planes_max); r >= 0 && p <= network->planes_max; p++) {
-		progress_step(progress, "correcting", p - 1, network->planes_max);
+	/* The widest first: it decides for the matrices that keep their planes. */
+	for (uint32_t p = r < 0 ? 0 : network->planes_max; r >= 0 && p >= last; p--) {
+		progress_step(progress, "correcting", network->planes_max - p, network->planes_max);
 		r = correct_width(e, c, &b, network, p, reterr);
 	}
 	progress_step(progress, "correcting", 1, 1);
@@ -312,12 +390,12 @@ int correct_widths(struct export *e, const struct calibration *c, struct samples
 	const char *path, struct threads *threads, const struct progress *progress,
 	struct error *reterr)
 {
-	return correct_from(1, e, c, samples, path, threads, progress, reterr);
+	return correct_from_widest(true, e, c, samples, path, threads, progress, reterr);
 }
 
 int correct_widest(struct export *e, const struct calibration *c, struct samples *samples,
 	const char *path, struct threads *threads, const struct progress *progress,
 	struct error *reterr)
 {
-	return correct_from(BITS_PLANES_MAX, e, c, samples, path, threads, progress, reterr);
+	return correct_from_widest(false, e, c, samples, path, threads, progress, reterr);
 }

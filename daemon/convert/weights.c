@@ -52,7 +52,7 @@ static bool is_calibrated(const struct export *e, const struct export_matrix *m)
 {
 	const struct quantizer *q = e->options.quantizer;
 
-	return (!q->run || q->weighs) && !is_grid(e, m) && m->columns <= CALIBRATED_COLUMNS_MAX;
+	return (!q->run || q->weighs) && m->columns <= CALIBRATED_COLUMNS_MAX;
 }
 
 /* Methods that need no inputs; some weigh by them. */
@@ -77,11 +77,12 @@ static int quantize_matrix(struct export *e, struct export_matrix *m, const stru
 
 	if (r != 0)
 		return r < 0 ? r : pack_planes(m);
-	if (is_grid(e, m)) {
+	if (is_grid(e, m) && moment->h && !q->run)
+		r = calibrated_grid(&m->coded, m->row_scale, m->weight, m->rows, m->columns, moment, threads,
+			reterr);
+	else if (is_grid(e, m))
 		r = integer_grid(&m->coded, m->row_scale, m->weight, m->rows, m->columns);
-		return r < 0 ? r : pack_planes(m);
-	}
-	if (moment->h && q->rows)
+	else if (moment->h && q->rows)
 		r = calibrated_rows(&m->coded, q, m->weight, m->rows, m->columns, moment, &o, threads, reterr);
 	else if (moment->h && !q->run)
 		r = calibrated_matrix(&m->coded, m->weight, m->rows, m->columns, moment, &o, threads,
@@ -90,7 +91,7 @@ static int quantize_matrix(struct export *e, struct export_matrix *m, const stru
 		r = run_plain(m, q->run ?: quantizer_find("bcq")->run, moment, &o, reterr);
 	if (r < 0)
 		return error_prefix(reterr, r, "%s", e->net->nodes[m->net_node].name);
-	if (!moment->h || q->run)
+	if (!is_grid(e, m) && (!moment->h || q->run))
 		integer_codes(&m->coded, m->weight);
 	return pack_planes(m);
 }
