@@ -38,9 +38,11 @@ struct place {
  * @net_value: whose fp32 range it has
  * @tie: values with one tie share scale and zero point (union-find parent)
  * @bits: activation bits
+ * @exact: low and high are known, not measured: the network was trained with them
  */
 struct export_value {
 	uint32_t net_value, tie, bits;
+	bool exact;
 	float low, high;
 };
 

@@ -9,9 +9,10 @@
 /**
  * struct result - the engine value that an operation will write
  * @net_value: which net value that is, behind the clips that were fused
+ * @bits: of the last of them that rounds; 0: none does
  */
 struct result {
-	uint32_t value, net_value;
+	uint32_t value, net_value, bits;
 	float low, high;
 };
 
@@ -40,6 +41,7 @@ static void fuse_clips(struct export *e, const struct net_node *n, struct result
 		ret->low = fminf(fmaxf(ret->low, e->net->nodes[i].low), e->net->nodes[i].high);
 		ret->high = fmaxf(fminf(ret->high, e->net->nodes[i].high), e->net->nodes[i].low);
 		ret->net_value = e->net->nodes[i].output;
+		ret->bits = e->net->nodes[i].bits ?: ret->bits;
 		e->fused[i] = true;
 	}
 }
@@ -72,6 +74,19 @@ static int to_float(struct export *e, uint32_t net_value, uint32_t value)
 	return v;
 }
 
+/* What rounds to few values leaves no choice of scale. */
+static void set_exact(struct export *e, const struct result *result)
+{
+	struct export_value *v = &e->value_infos[result->value];
+
+	if (!result->bits)
+		return;
+	v->bits = result->bits;
+	v->exact = true;
+	v->low = result->low;
+	v->high = result->high;
+}
+
 /* @op is the operation that writes @result; gives it the clip and the place. */
 static int result_place(struct export *e, int op, const struct result *result)
 {
@@ -79,6 +94,7 @@ static int result_place(struct export *e, int op, const struct result *result)
 
 	e->op_infos[op].low = result->low;
 	e->op_infos[op].high = result->high;
+	set_exact(e, result);
 	if (e->is_float[result->net_value])
 		v = to_float(e, result->net_value, result->value);
 	return v < 0 ? v : graph_place(e, result->net_value, (uint32_t) v, NULL);
@@ -285,7 +301,8 @@ static int lower_concat(struct export *e, uint32_t node, struct error *reterr)
 			graph_tie(e, inputs[i], (uint32_t) v);
 	}
 	op = graph_op(e, OP_CONCAT, inputs, n->n_inputs, (uint32_t) v, NULL);
-	return result_place(e, op, &(struct result){(uint32_t) v, n->output, -INFINITY, INFINITY});
+	return result_place(e, op, &(struct result){.value = (uint32_t) v,
+		.net_value = n->output, .low = -INFINITY, .high = INFINITY});
 }
 
 /* Pad and slice: the same numbers elsewhere. */
@@ -324,7 +341,8 @@ static int lower_move(struct export *e, uint32_t node, struct error *reterr)
 		o->pad_channels_after = after[2];
 	}
 	graph_tie(e, value, (uint32_t) v);
-	return result_place(e, op, &(struct result){(uint32_t) v, n->output, -INFINITY, INFINITY});
+	return result_place(e, op, &(struct result){.value = (uint32_t) v,
+		.net_value = n->output, .low = -INFINITY, .high = INFINITY});
 }
 
 static int lower_function(struct export *e, uint32_t node, struct error *reterr)
@@ -345,6 +363,7 @@ static int lower_function(struct export *e, uint32_t node, struct error *reterr)
 	if (n->kind == NET_CLIP) {
 		result.low = fmaxf(result.low, n->low);
 		result.high = fminf(result.high, n->high);
+		result.bits = result.bits ?: n->bits;
 	}
 	op = graph_op(e, OP_TABLE, &value, 1, result.value, NULL);
 	e->op_infos[op].function = n->kind == NET_CLIP ? FUNCTION_CLIP

@@ -18,7 +18,7 @@ enum net_kind {
 	NET_CONVOLUTION,  /* weight [O][I/groups][kh][kw], bias [O] or NULL */
 	NET_LINEAR,	  /* over the last dimension of a flat value: weight [O][I], bias [O] or NULL */
 	NET_BATCH_NORM,	  /* scale, shift, mean, variance [C], epsilon; gone after fold_batch_norm() */
-	NET_CLIP,	  /* min(max(x, low), high); ReLU: 0, infinity */
+	NET_CLIP,	  /* min(max(x, low), high), rounded when it has bits; ReLU: 0, infinity */
 	NET_ADD,	  /* two values of the same shape */
 	NET_AFFINE,	  /* x * scale[c] + shift[c], c the first dimension (channel), or [1] */
 	NET_MAX_POOL,
@@ -59,6 +59,7 @@ struct net_node {
 	uint32_t axis, perm[NET_DIMS_MAX];
 	uint32_t begin[NET_DIMS_MAX], step[NET_DIMS_MAX];
 	float low, high, epsilon;
+	uint32_t bits; /* NET_CLIP: only 2^bits values from low to high come out; 0: any */
 	float *weight, *bias;			 /* NET_BATCH_NORM, NET_AFFINE: scale, shift */
 	float *mean, *variance;
 	/* Statistics of the folded batch normalisation, [O]: what the output of this node before its clip

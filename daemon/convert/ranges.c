@@ -63,7 +63,7 @@ static void measure(struct export *e, const struct calibration *c)
 		struct export_value *v = &e->value_infos[i], *root = &e->value_infos[root_of(e, i)];
 		float low, high;
 
-		if (e->values[i].element != ELEMENT_U8)
+		if (e->values[i].element != ELEMENT_U8 || v->exact)
 			continue;
 		if (v->net_value == e->net->input && e->pixels)
 			input_range(e, &low, &high);

@@ -282,11 +282,14 @@ static void run_affine(const struct net_node *n, const float *in, size_t element
 static void run_clip(const struct net_node *n, const float *in, size_t elements, float *out)
 {
 	float low = n->low, high = n->high;
+	float step = n->bits ? (high - low) / (float) ((1u << n->bits) - 1) : 0;
 
 	for (size_t i = 0; i < elements; i++) {
 		float x = in[i] > low ? in[i] : low;
 
 		out[i] = x < high ? x : high;
+		if (step > 0)
+			out[i] = rintf((out[i] - low) / step) * step + low;
 	}
 }
 

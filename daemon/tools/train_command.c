@@ -26,6 +26,8 @@ const struct command command_train = {
 		"  --planes N              bit planes of each weight (what the method prefers)\n"
 		"  --edge-planes N         planes of a small first and last layer, never shed; 0: like the\n"
 		"                          others (8)\n"
+		"  --activation-bits N     of what trained layers read, with learned steps: 1 to 4; 8: not trained\n"
+		"                          for (8)\n"
 		"  --average-bits X        bits of an average weight, for alq (half of the planes)\n"
 		"  --scratch               start from drawn weights, not from those of the file\n"
 		"  --epochs N              times that each sample is seen (20)\n"
@@ -64,6 +66,7 @@ enum {
 	OPTION_METHOD,
 	OPTION_PLANES,
 	OPTION_EDGE_PLANES,
+	OPTION_ACTIVATION_BITS,
 	OPTION_AVERAGE_BITS,
 	OPTION_SCRATCH,
 	OPTION_EPOCHS,
@@ -102,6 +105,7 @@ static const struct option options[] = {
 	{"method", required_argument, NULL, OPTION_METHOD},
 	{"planes", required_argument, NULL, OPTION_PLANES},
 	{"edge-planes", required_argument, NULL, OPTION_EDGE_PLANES},
+	{"activation-bits", required_argument, NULL, OPTION_ACTIVATION_BITS},
 	{"average-bits", required_argument, NULL, OPTION_AVERAGE_BITS},
 	{"scratch", no_argument, NULL, OPTION_SCRATCH},
 	{"epochs", required_argument, NULL, OPTION_EPOCHS},
@@ -215,6 +219,12 @@ static bool parse_number_option(struct train *t, int option, const char *text)
 		return tool_number(text, 1, BITS_PLANES_MAX, &t->options.planes);
 	case OPTION_EDGE_PLANES:
 		return tool_number(text, 0, BITS_PLANES_MAX, &t->options.edge_planes);
+	case OPTION_ACTIVATION_BITS:
+		if (!tool_number(text, 1, 8, &t->options.activation_bits))
+			return false;
+		if (t->options.activation_bits == 8)
+			t->options.activation_bits = 0;
+		return t->options.activation_bits <= 4;
 	case OPTION_EPOCHS:
 		return tool_number(text, 1, 100000, &t->options.epochs);
 	case OPTION_BATCH:

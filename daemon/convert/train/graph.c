@@ -94,7 +94,7 @@ static int index_net(struct build *b, const struct net *n)
 
 static bool is_rectifier(const struct net_node *n)
 {
-	return n->kind == NET_CLIP && n->low == 0 && n->high == INFINITY;
+	return n->kind == NET_CLIP && n->low == 0 && n->high == INFINITY && !n->bits;
 }
 
 static float *copies(const float *from, size_t n, uint32_t sets)
@@ -181,7 +181,7 @@ static int add_op(struct build *b, uint32_t node, bool *skip, struct error *rete
 	}
 	if (!class_of(n->kind))
 		return error_set(reterr, -ENOTSUP, "%s: %s cannot be trained", n->name, net_kind_name(n->kind));
-	*op = (struct train_op){.class = class_of(n->kind), .node = n, .n_inputs = n->n_inputs,
+	*op = (struct train_op){.class = n->bits ? &train_op_round : class_of(n->kind), .node = n, .n_inputs = n->n_inputs,
 		.output = n->output};
 	g->n_ops++;
 	memcpy(op->inputs, n->inputs, sizeof op->inputs);
@@ -190,6 +190,9 @@ static int add_op(struct build *b, uint32_t node, bool *skip, struct error *rete
 	if (n->kind == NET_CONVOLUTION || n->kind == NET_LINEAR) {
 		op->index = g->n_matrices;
 		r = add_matrix(b, node, n->bias || !next || next->kind != NET_BATCH_NORM);
+	} else if (n->bits) {
+		op->index = g->n_rounds;
+		g->rounds[g->n_rounds++] = (struct train_round){.node = node};
 	} else if (n->kind == NET_BATCH_NORM) {
 		op->index = g->n_norms;
 		r = add_norm(b, node);
@@ -270,7 +273,8 @@ static int place_gradients(struct build *b)
 		return -ENOMEM;
 	for (uint32_t i = g->n_ops; i-- > 0;) {
 		struct train_op *op = &g->ops[i];
-		bool taken = !is_function(op) && op->class != &train_op_add && op->class != &train_op_norm;
+		bool taken = !is_function(op) && op->class != &train_op_add &&
+			op->class != &train_op_norm && op->class != &train_op_round;
 
 		for (uint32_t k = 0; k < op->n_inputs; k++) {
 			struct train_value *in = &g->values[op->inputs[k]];
@@ -346,7 +350,8 @@ int train_graph_new(struct train_graph **ret, const struct net *net, uint32_t ba
 	g->ops = calloc(net->n_nodes, sizeof *g->ops);
 	g->matrices = calloc(net->n_nodes, sizeof *g->matrices);
 	g->norms = calloc(net->n_nodes, sizeof *g->norms);
-	if (!g->values || !g->ops || !g->matrices || !g->norms)
+	g->rounds = calloc(net->n_nodes, sizeof *g->rounds);
+	if (!g->values || !g->ops || !g->matrices || !g->norms || !g->rounds)
 		return -ENOMEM;
 	r = dnn_init(&g->dnn, reterr);
 	if (r >= 0)
@@ -410,6 +415,7 @@ struct train_graph *train_graph_free(struct train_graph *g)
 	free(g->ops);
 	free(g->matrices);
 	free(g->norms);
+	free(g->rounds);
 	free(g->scratch);
 	free(g);
 	return NULL;

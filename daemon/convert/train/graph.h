@@ -49,6 +49,15 @@ struct train_norm {
 	float *scale_shift, *scale_shift_grad, *mean, *variance;
 };
 
+/**
+ * struct train_round - a clip that rounds, with a step that is learned
+ * @step: from one value to the next; 0: not known yet, the first batch says
+ */
+struct train_round {
+	uint32_t node;
+	float step, step_grad;
+};
+
 struct train_op;
 
 /**
@@ -72,6 +81,8 @@ struct train_graph {
 	uint32_t n_matrices;
 	struct train_norm *norms;
 	uint32_t n_norms;
+	struct train_round *rounds;
+	uint32_t n_rounds;
 	uint32_t output;
 	float *scratch;
 };

@@ -18,7 +18,7 @@ struct train_op_class {
  * @direct: the first to know the gradient of an input writes it, the others add theirs
  * @wanted: whether anybody asks for the gradient of an input
  * @rectify: normalisation with the ReLU behind it
- * @index: of the matrix or the norm
+ * @index: of the matrix, the norm or the rounding clip
  * @map: of a move: [n_inputs][elements of the output], which element of the input, -1: none
  * @add: for inputs that are not direct
  * @working: one set of bias or normalisation, where the calls expect it
@@ -36,7 +36,7 @@ struct train_op {
 };
 
 extern const struct train_op_class train_op_convolution, train_op_linear, train_op_norm, train_op_clip,
-	train_op_add, train_op_affine, train_op_sigmoid, train_op_pool, train_op_move;
+	train_op_add, train_op_affine, train_op_sigmoid, train_op_round, train_op_pool, train_op_move;
 
 /** train_op_gradient() - where the gradient of input @k is to be written */
 float *train_op_gradient(struct train_graph *g, struct train_op *op, uint32_t k);

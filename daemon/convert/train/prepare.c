@@ -115,6 +115,88 @@ static int add_norm(struct net *n, uint32_t conv)
 	return 0;
 }
 
+void prepare_fixed(const struct net *net, uint32_t edge_planes, bool *fixed)
+{
+	uint32_t first = UINT32_MAX, last = 0;
+	uint64_t all = 0;
+
+	for (uint32_t i = 0; i < net->n_nodes; i++) {
+		fixed[i] = false;
+		if (!is_matrix(&net->nodes[i]))
+			continue;
+		first = MIN_OF(first, i);
+		last = i;
+		all += prepare_weights(net, &net->nodes[i]);
+	}
+	if (first == UINT32_MAX || !edge_planes)
+		return;
+	fixed[first] = prepare_weights(net, &net->nodes[first]) <= all / 20;
+	fixed[last] = prepare_weights(net, &net->nodes[last]) <= all / 20;
+}
+
+/* Whether a ReLU made it, maybe with pools and moves behind it. */
+static bool is_positive(const struct net *n, uint32_t value)
+{
+	for (uint32_t i = n->n_nodes; i-- > 0;) {
+		const struct net_node *node = &n->nodes[i];
+
+		if (node->output != value)
+			continue;
+		if (node->kind == NET_CLIP || node->kind == NET_SIGMOID)
+			return node->kind == NET_SIGMOID || node->low >= 0;
+		if (node->kind != NET_MAX_POOL && node->kind != NET_AVERAGE_POOL && node->kind != NET_RESHAPE)
+			return false;
+		value = node->inputs[0];
+	}
+	return false;
+}
+
+/* One clip for all matrices that read value @from. */
+static int round_value(struct net *n, uint32_t from, uint32_t bits, uint32_t *rounded)
+{
+	struct net_shape shape = n->values[from].shape;
+	int value, node;
+
+	if (rounded[from])
+		return 0;
+	value = net_add_value(n, "", &shape);
+	node = value < 0 ? value : net_add_node(n, NET_CLIP, "rounding");
+	if (node < 0)
+		return node;
+	n->nodes[node].inputs[n->nodes[node].n_inputs++] = from;
+	n->nodes[node].output = rounded[from] = (uint32_t) value;
+	n->nodes[node].low = 0;
+	n->nodes[node].bits = bits;
+	return 0;
+}
+
+int prepare_rounding(struct net **ret, const struct net *folded, uint32_t bits, uint32_t edge_planes)
+{
+	_cleanup_free_ bool *fixed = calloc(folded->n_nodes + 1, sizeof *fixed);
+	_cleanup_free_ uint32_t *rounded = calloc(folded->n_values, sizeof *rounded);
+	_cleanup_(net_freep) struct net *n = NULL;
+	int r = fixed && rounded ? copy_net(&n, folded) : -ENOMEM;
+
+	if (r < 0)
+		return r;
+	prepare_fixed(folded, edge_planes, fixed);
+	for (uint32_t i = 0; r >= 0 && i < folded->n_nodes; i++) {
+		const struct net_node *node = &folded->nodes[i];
+		bool rounds = bits && is_matrix(node) && !fixed[i] && is_positive(folded, node->inputs[0]);
+
+		if (rounds)
+			r = round_value(n, node->inputs[0], bits, rounded);
+		if (r >= 0)
+			r = copy_node(n, folded, node);
+		if (r >= 0 && rounds)
+			n->nodes[r].inputs[0] = rounded[node->inputs[0]];
+	}
+	if (r < 0)
+		return r;
+	*ret = take_ptr(n);
+	return 0;
+}
+
 static uint32_t last_matrix(const struct net *n)
 {
 	uint32_t last = UINT32_MAX;
@@ -217,14 +299,17 @@ static int fold_matrix(struct net_node *to, const struct train_graph *g, uint32_
 int prepare_fold(struct net **ret, const struct net *folded, const struct train_graph *g, uint32_t set)
 {
 	_cleanup_(net_freep) struct net *n = NULL;
-	uint32_t matrix = 0;
+	uint32_t matrix = 0, round = 0;
 	int r = copy_net(&n, folded);
 
 	for (uint32_t i = 0; r >= 0 && i < folded->n_nodes; i++)
 		r = copy_node(n, folded, &folded->nodes[i]);
-	for (uint32_t i = 0; r >= 0 && i < n->n_nodes; i++)
+	for (uint32_t i = 0; r >= 0 && i < n->n_nodes; i++) {
 		if (is_matrix(&n->nodes[i]))
 			r = fold_matrix(&n->nodes[i], g, matrix++, set);
+		if (n->nodes[i].bits)
+			n->nodes[i].high = g->rounds[round++].step * (float) ((1u << n->nodes[i].bits) - 1);
+	}
 	if (r < 0)
 		return r;
 	*ret = take_ptr(n);

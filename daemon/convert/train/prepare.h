@@ -17,6 +17,20 @@ int prepare_net(struct net **ret, const struct net *folded);
 /** prepare_weights() - how many weights matrix node @n has */
 size_t prepare_weights(const struct net *net, const struct net_node *n);
 
+/**
+ * prepare_fixed() - matrices that keep eight bits: small ones at the edges, as the export has it
+ * @edge_planes: 0: none
+ * @fixed: [n_nodes]
+ */
+void prepare_fixed(const struct net *net, uint32_t edge_planes, bool *fixed);
+
+/**
+ * prepare_rounding() - a copy in which the inputs of matrices are rounded to 2^@bits values
+ *
+ * Where they cannot be negative, and the matrix is not fixed. The values are found in training.
+ */
+int prepare_rounding(struct net **ret, const struct net *folded, uint32_t bits, uint32_t edge_planes);
+
 /** prepare_random() - all weights drawn anew, of the size that keeps the signal's; biases zero */
 void prepare_random(struct net *net, uint64_t seed);
 

@@ -72,7 +72,7 @@ static int collect_codes(struct given *g, const struct train *t, struct error *r
 {
 	struct trainer *tr = g->trainer;
 	uint32_t matrix = 0;
-	int r = prepare_fold(&g->codes, tr->folded, tr->graph, tr->widths - 1);
+	int r = prepare_fold(&g->codes, tr->rounded, tr->graph, tr->widths - 1);
 
 	g->coded = calloc(tr->n_layers + 1, sizeof *g->coded);
 	if (r < 0 || !g->coded)
@@ -104,7 +104,7 @@ static int other_widths(struct given *g)
 		return -ENOMEM;
 	for (uint32_t s = 0; r >= 0 && s + 1 < t->widths; s++) {
 		trainer_select(t, s);
-		r = prepare_fold(&g->given.others[s], t->folded, t->graph, s);
+		r = prepare_fold(&g->given.others[s], t->rounded, t->graph, s);
 		g->given.n_others += r >= 0;
 	}
 	return r;
@@ -131,7 +131,7 @@ static int write_model(const struct train *t, struct trainer *tr, struct error *
 			return r;
 	}
 	trainer_select(tr, tr->widths - 1);
-	r = prepare_fold(&net, tr->folded, tr->graph, tr->widths - 1);
+	r = prepare_fold(&net, tr->rounded, tr->graph, tr->widths - 1);
 	return r < 0 ? r : import_write(&i, net, reterr);
 }
 
@@ -176,7 +176,7 @@ int train_net(struct train *t, const struct net *net, struct error *reterr)
 	if (r >= 0)
 		r = write_model(t, tr, reterr);
 	if (r >= 0 && t->ret_net)
-		r = prepare_fold(t->ret_net, net, tr->graph, tr->widths - 1);
+		r = prepare_fold(t->ret_net, tr->rounded, tr->graph, tr->widths - 1);
 	if (r >= 0 && t->options.checkpoint)
 		(void) unlink(t->options.checkpoint);
 	return r;

@@ -18,31 +18,6 @@
 #include "convert/train/checkpoint.h"
 #include "convert/train/prepare.h"
 
-/* The same rule as the export's: small matrices at the edges keep eight planes. */
-static int mark_fixed(struct trainer *t)
-{
-	uint32_t first = UINT32_MAX, last = 0;
-	uint64_t all = 0;
-
-	t->single = calloc(t->net->n_nodes, sizeof *t->single);
-	if (!t->single)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < t->net->n_nodes; i++) {
-		const struct net_node *n = &t->net->nodes[i];
-
-		if (n->kind != NET_CONVOLUTION && n->kind != NET_LINEAR)
-			continue;
-		first = MIN_OF(first, i);
-		last = i;
-		all += prepare_weights(t->net, n);
-	}
-	if (first == UINT32_MAX)
-		return 0;
-	t->single[first] = t->options->edge_planes && prepare_weights(t->net, &t->net->nodes[first]) <= all / 20;
-	t->single[last] = t->options->edge_planes && prepare_weights(t->net, &t->net->nodes[last]) <= all / 20;
-	return 0;
-}
-
 /* Place among the layers by size, the largest first. */
 static uint32_t order_of(const struct trainer *t, uint32_t i)
 {
@@ -101,6 +76,9 @@ static int add_norms(struct trainer *t)
 		if (r >= 0)
 			r = train_store_block(&t->store, n->variance, size * sizeof *n->variance);
 	}
+	for (uint32_t i = 0; r >= 0 && i < t->graph->n_rounds; i++)
+		r = train_store_param(&t->store, &t->graph->rounds[i].step, &t->graph->rounds[i].step_grad, 1, false,
+			1);
 	return r;
 }
 
@@ -144,7 +122,7 @@ static uint64_t run_key(const struct trainer *t)
 	uint64_t key = draw_u64(o->seed, 0), n = 0;
 	const float floats[] = {o->optimise.rate, o->optimise.momentum, o->optimise.decay, o->optimise.clip,
 		o->loss.smoothing, o->loss.distil, o->loss.temperature, o->optimise.warm, o->average};
-	const uint32_t numbers[] = {o->planes, o->edge_planes, o->batch, o->scratch, o->optimise.optimiser,
+	const uint32_t numbers[] = {o->planes, o->edge_planes, o->activation_bits, o->batch, o->scratch, o->optimise.optimiser,
 		o->optimise.schedule, loader_count(t->data)};
 
 	for (size_t i = 0; i < ARRAY_SIZE(floats); i++)
@@ -180,12 +158,18 @@ static int open_log(struct trainer *t, struct error *reterr)
 static int trainer_init(struct trainer *t, struct error *reterr)
 {
 	const struct train_options *o = t->options;
-	int r = prepare_net(&t->net, t->folded);
+	int r = prepare_rounding(&t->rounded, t->folded, o->activation_bits, o->edge_planes);
+
+	if (r >= 0)
+		r = prepare_net(&t->net, t->rounded);
 
 	if (r >= 0 && o->scratch)
 		prepare_random(t->net, o->seed);
+	t->single = calloc(t->net ? t->net->n_nodes + 1 : 1, sizeof *t->single);
+	if (r >= 0 && !t->single)
+		r = -ENOMEM;
 	if (r >= 0)
-		r = mark_fixed(t);
+		prepare_fixed(t->net, o->edge_planes, t->single);
 	if (r >= 0)
 		r = train_graph_new(&t->graph, t->net, o->batch, t->widths, t->single, true, reterr);
 	if (r >= 0 && o->loss.distil > 0)
@@ -246,6 +230,7 @@ struct trainer *trainer_free(struct trainer *t)
 	train_graph_free(t->graph);
 	train_graph_free(t->teacher);
 	net_free(t->net);
+	net_free(t->rounded);
 	close_fdp(&t->log_fd);
 	free(t);
 	return NULL;

@@ -12,6 +12,7 @@
  * @planes: the widest width
  * @edge_planes: 0: the first and last matrix are trained like the others
  * @average: bits of an average weight, for methods that choose; 0: half of the planes
+ * @activation_bits: of what trained matrices read; 0: eight, which training does not look at
  * @scratch: start from drawn weights
  * @recalibrate: batches over which the running statistics are taken anew at the end
  * @save_seconds: between checkpoints
@@ -21,7 +22,7 @@ struct train_options {
 	const struct train_method *method;
 	struct optimise optimise;
 	struct loss loss;
-	uint32_t planes, edge_planes, epochs, batch, recalibrate, save_seconds, threads;
+	uint32_t planes, edge_planes, activation_bits, epochs, batch, recalibrate, save_seconds, threads;
 	bool scratch;
 	float average;
 	uint64_t seed;
@@ -31,7 +32,7 @@ struct train_options {
 
 /**
  * struct trainer - during and after a run
- * @folded: the net as imported; @net: as it is trained
+ * @folded: the net as imported; @rounded: with rounded activations; @net: as it is trained
  * @layers: [graph->n_matrices]
  * @moment: where we are
  */
@@ -39,7 +40,7 @@ struct trainer {
 	const struct net *folded;
 	const struct train_options *options;
 	struct loader *data;
-	struct net *net;
+	struct net *net, *rounded;
 	struct train_graph *graph, *teacher;
 	struct train_store store;
 	struct train_layer *layers;

@@ -149,6 +149,39 @@ static void test_methods_learn_and_export(void)
 			check_method(train_methods[i]);
 }
 
+/* Activations of two bits: trained, exported, and run by the kernels for few bits. */
+static void test_few_activation_bits(void)
+{
+	_cleanup_(network_unrefp) struct network *n = NULL;
+	const struct train_method *m = train_method_find("nested");
+	struct train t = job(m);
+	struct error e = {};
+	uint32_t narrow = 0;
+	int r;
+
+	make_data();
+	t.options.planes = t.import.options.planes = 2;
+	t.options.activation_bits = 2;
+	t.options.epochs = 2 * EPOCHS;
+	t.import.output = file("narrow.gguf");
+	r = train_net(&t, begun(), &e);
+	if (r < 0)
+		printf("%s\n", error_text(&e, r));
+	CU_ASSERT_EQUAL_FATAL(r, 0);
+	CU_ASSERT_EQUAL_FATAL(read_card(t.import.output, &n), 0);
+	for (uint32_t i = 0; i < n->n_ops; i++)
+		narrow += n->ops[i].activation_bits == 2;
+	CU_ASSERT_EQUAL(narrow, 2);
+	for (uint32_t i = 0; i < t.n_accuracies; i++) {
+		double said = (double) t.accuracies[i].top1, have = card(n, t.accuracies[i].bits);
+
+		printf("\n  %g bits, 2-bit activations: %.2f %%, exported %.2f %%", (double) t.accuracies[i].bits, said,
+			have);
+		CU_ASSERT(said > 60);
+		CU_ASSERT(fabs(said - have) <= 0.5);
+	}
+}
+
 static void bytes_of(const char *path, char **ret, size_t *size)
 {
 	FILE *f = fopen(path, "r");
@@ -258,7 +291,7 @@ static int child(char **argv)
 
 int main(int argc, char **argv)
 {
-	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(a_killed_run_ends_the_same),
+	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(few_activation_bits), TEST(a_killed_run_ends_the_same),
 		TEST(checkpoints_of_others_are_refused), TEST(cleanup), CU_TEST_INFO_NULL};
 	CU_SuiteInfo suites[] = {{"method", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
 	int failed;
