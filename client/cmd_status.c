@@ -20,6 +20,23 @@ static const char *count_text(char to[24], const struct bitshed_model *m, uint64
 	return to;
 }
 
+/* "1.2 mJ", and "~1.2 mJ" where no meter says so. */
+static const char *energy_text(char to[24], const struct bitshed_model *m)
+{
+	static const char *const units[] = {"nJ", "uJ", "mJ", "J"};
+	double v = m->joules * 1e9;
+	size_t i = 0;
+
+	for (; v >= 1000 && i < 3; i++)
+		v /= 1000;
+	if (m->joules > 0)
+		(void) snprintf(to, 24, "%s%.*f %s", strcmp(m->energy_source, "measured") ? "~" : "",
+			v < 100 ? 1 : 0, v, units[i]);
+	else
+		(void) snprintf(to, 24, "-");
+	return to;
+}
+
 static void print_table(struct bitshed_model *const *models, int n)
 {
 	int width = 5;
@@ -27,15 +44,16 @@ static void print_table(struct bitshed_model *const *models, int n)
 	for (int i = 0; i < n; i++)
 		if ((int) strlen(models[i]->name) > width)
 			width = (int) strlen(models[i]->name);
-	printf("%-*s  %-8s %5s %5s %10s %10s %10s %8s  %s\n", width, "MODEL", "STATE", "BITS", "OF",
-		"RESIDENT", "LATENCY", "REQUESTS", "FAILED", "WHY");
+	printf("%-*s  %-8s %5s %5s %10s %10s %10s %10s %8s  %s\n", width, "MODEL", "STATE", "BITS", "OF",
+		"RESIDENT", "LATENCY", "ENERGY", "REQUESTS", "FAILED", "WHY");
 	for (int i = 0; i < n; i++) {
 		const struct bitshed_model *m = models[i];
-		char bits[16], most[16], size[16], latency[16], requests[24], failures[24];
+		char bits[16], most[16], size[16], latency[16], energy[24], requests[24], failures[24];
 
-		printf("%-*s  %-8s %5s %5s %10s %10s %10s %8s  %s\n", width,
+		printf("%-*s  %-8s %5s %5s %10s %10s %10s %10s %8s  %s\n", width,
 			m->name, m->state, bits_text(bits, m->bits), bits_text(most, m->bits_max),
 			size_text(size, m->resident_bytes), time_text(latency, m->latency_nsec),
+			energy_text(energy, m),
 			count_text(requests, m, m->requests), count_text(failures, m, m->failures),
 			strcmp(m->state, "failed") == 0 ? m->state_reason : m->rule_text);
 	}
@@ -55,6 +73,8 @@ static void print_model_json(const struct bitshed_model *m)
 	json_string(m->rule);
 	printf(",\"rule_text\":");
 	json_string(m->rule_text);
+	printf(",\"joules_per_inference\":%.9g,\"energy_source\":", m->joules);
+	json_string(m->energy_source);
 	printf(",\"method\":");
 	json_string(m->method);
 	printf(",\"resident_bytes\":%" PRIu64, m->resident_bytes);

@@ -26,6 +26,8 @@ static const struct property model_properties[] = {
 	{"BitsByHand",    "d",       M(bits_by_hand)},
 	{"BitsMax",       "d",       M(bits_max)},
 	{"ResidentBytes", "t",       M(resident_bytes)},
+	{"EnergyPerInference", "d",  M(joules)},
+	{"EnergySource",  "s",       M(energy_source)},
 	{"Rule",          "s",       M(rule)},
 	{"RuleText",      "s",       M(rule_text)},
 	{"RuleSince",     "t",       M(rule_since_nsec)},

@@ -158,8 +158,7 @@ static int answer_call(struct call *c)
 		stats_fail(&c->entry->stats);
 		return bus_reply_error(c->message, q->result, q->plan ? NULL : &c->entry->reason);
 	}
-	stats_add(&c->entry->stats, q->started_nsec - q->submitted_nsec,
-		q->finished_nsec - q->started_nsec);
+	entry_ran(c->entry, q);
 	r = sd_bus_message_new_method_return(c->message, &reply);
 	if (r >= 0)
 		r = append_answer(reply, c);

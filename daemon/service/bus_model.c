@@ -58,6 +58,45 @@ GETTER(reencoded)
 	return sd_bus_message_append(reply, "b", recoder_is_used(userdata));
 }
 
+static const char *energy_source(double joules, bool measured)
+{
+	return joules <= 0 ? "" : measured ? "measured" : "modelled";
+}
+
+GETTER(energy_per_inference)
+{
+	const struct entry *e = userdata;
+	bool measured;
+
+	return sd_bus_message_append(
+		reply, "d", e->plan ? energy_joules(&e->energy, e->network, e->plan->model->bits, &measured) : 0.0);
+}
+
+GETTER(energy_source)
+{
+	const struct entry *e = userdata;
+	bool measured = false;
+	double joules = e->plan ? energy_joules(&e->energy, e->network, e->plan->model->bits, &measured) : 0;
+
+	return sd_bus_message_append(reply, "s", energy_source(joules, measured));
+}
+
+GETTER(energy)
+{
+	const struct entry *e = userdata;
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "(dsds)");
+	for (uint32_t b = 1; r >= 0 && e->network && b <= e->network->planes_max; b++) {
+		bool measured;
+		double joules = energy_joules(&e->energy, e->network, b, &measured);
+
+		r = sd_bus_message_append(reply, "(dsds)", (double) b, device_name(e->manager->device),
+			joules, energy_source(joules, measured));
+	}
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
 GETTER(rule)
 {
 	const struct entry *e = userdata;
@@ -240,6 +279,9 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_PROPERTY("BitsMax", "d", get_bits_max, 0, EMITS),
 	SD_BUS_PROPERTY("ResidentBytes", "t", get_resident_bytes, 0, EMITS),
 	SD_BUS_PROPERTY("Reencoded", "b", get_reencoded, 0, EMITS),
+	SD_BUS_PROPERTY("EnergyPerInference", "d", get_energy_per_inference, 0, 0),
+	SD_BUS_PROPERTY("EnergySource", "s", get_energy_source, 0, 0),
+	SD_BUS_PROPERTY("Energy", "a(dsds)", get_energy, 0, 0),
 	SD_BUS_PROPERTY("Rule", "s", get_rule, 0, EMITS),
 	SD_BUS_PROPERTY("RuleText", "s", get_rule_text, 0, EMITS),
 	SD_BUS_PROPERTY("RuleSince", "t", NULL, offsetof(struct entry, rule_since_nsec), 0),

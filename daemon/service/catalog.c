@@ -54,6 +54,16 @@ uint64_t entry_resident_bytes(const struct entry *e)
 	return bytes + (model->fixed ? model->fixed->bytes : 0);
 }
 
+void entry_ran(struct entry *e, const struct request *request)
+{
+	struct manager *m = e->manager;
+	uint64_t run_nsec = request->finished_nsec - request->started_nsec;
+
+	stats_add(&e->stats, request->started_nsec - request->submitted_nsec, run_nsec);
+	energy_note(&m->energy_meter, &e->energy, request->plan->model->bits, run_nsec,
+		request->finished_nsec, m->inputs.plain[SENSE_POWER_DRAW]);
+}
+
 struct entry *entry_ref(struct entry *e)
 {
 	e->refs++;
@@ -66,6 +76,7 @@ struct entry *entry_unref(struct entry *e)
 		return NULL;
 	(void) sd_bus_slot_unref(e->object);
 	serving_done(&e->serving);
+	energy_forget(&e->manager->energy_meter, &e->energy);
 	(void) plan_unref(e->plan);
 	(void) network_unref(e->network);
 	close_fdp(&e->fd);

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/list.h"
 #include "service/builder.h"
+#include "service/energy.h"
 #include "service/fdstore.h"
 #include "service/policy.h"
 #include "service/recoder.h"
@@ -80,6 +81,7 @@ struct entry {
 	struct list waiters;
 	sd_bus_slot *object;
 	struct stats stats;
+	struct energy energy;
 	struct fdstore_entry fdstore;
 };
 
@@ -127,6 +129,9 @@ void entry_update(struct entry *e);
  * Return: 0; -ERANGE, -EINVAL, -ENOMEM: then @call is not answered.
  */
 int entry_set_bits(struct entry *e, double bits, sd_bus_message *call, struct error *reterr);
+
+/** entry_ran() - an inference of @plan is done, well. For the statistics */
+void entry_ran(struct entry *e, const struct request *request);
 
 /** entry_resident_bytes() - of the planes in memory */
 uint64_t entry_resident_bytes(const struct entry *e);

@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "service/builder.h"
 #include "service/config.h"
+#include "service/energy.h"
 #include "service/limits.h"
 #include "service/policy.h"
 #include "service/power.h"
@@ -50,6 +51,7 @@ struct manager {
 	sd_event_source *wake;
 	uint64_t wake_nsec;
 	struct limits limits;
+	struct energy_meter energy_meter;
 	struct builder *builder;
 	int cache_fd;
 	struct device *device;

@@ -162,7 +162,7 @@ static void answer(struct slot *slot)
 	if (request->result < 0)
 		stats_fail(&s->entry->stats);
 	else
-		stats_add(&s->entry->stats, reply.queue_nsec, reply.run_nsec);
+		entry_ran(s->entry, request);
 	s->requests++;
 	slot->busy = false;
 	if (s->open)

@@ -109,6 +109,7 @@ static void test_status(void)
 	CU_ASSERT_EQUAL(bitshed("status --json"), 0);
 	CU_ASSERT_TRUE(says("\"profile\":\"balanced\""));
 	CU_ASSERT_TRUE(says("\"name\":\"net\""));
+	CU_ASSERT_TRUE(says("\"energy_source\":\"modelled\""));
 }
 
 /* Image, raw pixels, standard input and shared memory are the same picture: one answer. */

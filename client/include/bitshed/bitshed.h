@@ -113,6 +113,8 @@ struct bitshed_model {
 	bool statistics_known;
 	char **why; /* for a person; ends with NULL */
 	uint64_t rule_since_nsec, switches; /* since: CLOCK_MONOTONIC */
+	double joules;			    /* of one inference at @bits, 0: not known */
+	char *energy_source;		    /* "measured", "modelled", "" */
 };
 
 /** struct bitshed_device - a device as it was when asked; read only, later versions append members

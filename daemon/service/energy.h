@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Joules of an inference. Where the board has a meter, or a battery that says what it gives, what it reads while one
+ * model keeps the processor busy, above what it reads while nothing runs, is divided among the inferences. Widths
+ * that nobody has measured are modelled (engine/cost.h), corrected by those that somebody has. Thread: loop.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/model.h"
+#include "service/policy.h"
+
+#define ENERGY_WIDTHS (8 * BITS_PLANES_MAX + 1)
+
+/** struct energy - of a model, on one device; @joules: measured, [bits rounded to eighths], 0: not yet */
+struct energy {
+	double joules[ENERGY_WIDTHS];
+};
+
+/**
+ * struct energy_meter - of all models together, one window after the other
+ * @last_nsec: end of the last inference
+ * @busy_nsec: spent computing in this window; @owner_busy_nsec, @n: of @owner at @width
+ * @idle_watts: what the board draws without us
+ */
+struct energy_meter {
+	uint64_t since_nsec, last_nsec, busy_nsec, owner_busy_nsec, n;
+	struct energy *owner;
+	uint32_t width;
+	double idle_watts;
+	bool idle_known;
+};
+
+/**
+ * energy_note() - an inference has run
+ * @watts: what the board draws now
+ */
+void energy_note(struct energy_meter *m, struct energy *e, double bits, uint64_t run_nsec, uint64_t now_nsec,
+	struct reading watts);
+
+/** energy_forget() - the model goes */
+void energy_forget(struct energy_meter *m, const struct energy *e);
+
+/** energy_joules() - of one inference at @bits. Return: joules, 0 when nobody knows */
+double energy_joules(const struct energy *e, const struct network *n, double bits, bool *ret_measured);
