@@ -6,7 +6,7 @@ _bitshed_model() {
 	_init_completion || return
 
 	if ((cword == 1)); then
-		COMPREPLY=($(compgen -W 'import inspect evaluate run compare sweep train --help --version' -- "$cur"))
+		COMPREPLY=($(compgen -W 'import inspect evaluate run compare sweep pack unpack train --help --version' -- "$cur"))
 		return
 	fi
 	command=${words[1]}
@@ -17,6 +17,7 @@ _bitshed_model() {
 			sed '1,/^Methods:/d; s/^ *\([a-z-]*\).*/\1/')" -- "$cur"))
 		return ;;
 	--color) COMPREPLY=($(compgen -W 'rgb bgr' -- "$cur")); return ;;
+	--coder) COMPREPLY=($(compgen -W 'zstd huffman arithmetic' -- "$cur")); return ;;
 	--clip) COMPREPLY=($(compgen -W 'mse min-max' -- "$cur")); return ;;
 	--schedule) COMPREPLY=($(compgen -W 'cosine step flat' -- "$cur")); return ;;
 	--optimiser) COMPREPLY=($(compgen -W 'sgd adam amsgrad' -- "$cur")); return ;;
@@ -32,7 +33,7 @@ _bitshed_model() {
 	fi
 	case $command:$cword in
 	import:2 | compare:2 | train:2) _filedir onnx ;;
-	compare:3 | inspect:2 | evaluate:2 | run:2) _filedir gguf ;;
+	compare:3 | inspect:2 | evaluate:2 | run:2 | pack:2) _filedir gguf ;;
 	*) _filedir ;;
 	esac
 } && complete -F _bitshed_model bitshed-model

@@ -9,7 +9,7 @@ function __bitshed_model_methods
     bitshed-model (commandline -opc)[2] --help 2>/dev/null | sed '1,/^Methods:/d; s/^ *\([a-z-]*\).*/\1/'
 end
 
-set -l commands import inspect evaluate run compare sweep train
+set -l commands import inspect evaluate run compare sweep pack unpack train
 set -l none "not __fish_seen_subcommand_from $commands"
 complete -c bitshed-model -n $none -f
 complete -c bitshed-model -n $none -a import -d 'Make a model file of an ONNX network'
@@ -18,10 +18,13 @@ complete -c bitshed-model -n $none -a evaluate -d 'Measure accuracy and speed at
 complete -c bitshed-model -n $none -a run -d 'Classify one picture'
 complete -c bitshed-model -n $none -a compare -d 'How often a model file agrees with its network'
 complete -c bitshed-model -n $none -a sweep -d 'Methods and widths into a table and a plot'
+complete -c bitshed-model -n $none -a pack -d 'Make a model file smaller, for distribution'
+complete -c bitshed-model -n $none -a unpack -d 'Get the model file from a packed one'
 complete -c bitshed-model -n $none -a train -d 'Retrain a network for few bits'
 complete -c bitshed-model -n "__fish_seen_subcommand_from $commands; and string match -q -- '-*' (commandline -ct)" \
     -a '(__bitshed_model_options)'
 complete -c bitshed-model -l method -x -a '(__bitshed_model_methods)'
+complete -c bitshed-model -l coder -x -a 'zstd huffman arithmetic'
 complete -c bitshed-model -l color -x -a 'rgb bgr'
 complete -c bitshed-model -l schedule -x -a 'cosine step flat'
 complete -c bitshed-model -l optimiser -x -a 'sgd adam amsgrad'

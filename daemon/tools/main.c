@@ -6,7 +6,8 @@
 #include "tools/tool.h"
 
 static const struct command *const commands[] = {
-	&command_import, &command_inspect, &command_evaluate, &command_run, &command_compare, &command_sweep,
+	&command_import, &command_inspect, &command_evaluate, &command_run, &command_compare, &command_sweep, &command_pack,
+	&command_unpack,
 	&command_train,
 };
 

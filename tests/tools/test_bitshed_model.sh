@@ -24,7 +24,7 @@ expect() {
 expect 0 "import" --help
 expect 0 "bitshed-model " --version
 expect 2 "no command 'exprot'" exprot
-for command in import inspect evaluate run compare sweep; do
+for command in import inspect evaluate run compare sweep pack unpack; do
 	expect 0 "bitshed-model $command" $command --help
 	expect 2 "--help" $command --no-such-option
 	expect 2 "--help" $command
@@ -74,6 +74,14 @@ expect 0 "10/10  gpfq " sweep "$net" --data "$test" --calibrate "$train" --sampl
 	--methods gptq,kmeans,gpfq --bits 4,3,2 --folder "$folder/sweep"
 [ "$(wc -l <"$folder/sweep/sweep.csv")" = 11 ] || failures=$((failures + 1))
 expect 2 "is no value for --methods" sweep "$net" --data "$test" --folder "$folder/sweep" --methods gptq,none
+for coder in zstd huffman arithmetic; do
+	expect 0 "% of" pack "$folder/net.gguf" -o "$folder/net.packed" --coder $coder
+	expect 0 "" unpack "$folder/net.packed" -o "$folder/again.gguf"
+	cmp "$folder/net.gguf" "$folder/again.gguf" || failures=$((failures + 1))
+done
+expect 0 "arithmetic" pack "$folder/net.gguf" --compare
+expect 1 "no packed model file" unpack "$folder/net.gguf" -o "$folder/again.gguf"
+expect 2 "no coder 'lzw'" pack "$folder/net.gguf" -o "$folder/net.packed" --coder lzw
 expect 1 "widths 1 to 4" evaluate "$folder/net.gguf" --data "$test" --bits 5
 expect 1 "the network takes" evaluate "$folder/net.gguf" --data "$BITSHED_TEST_DATA/kws_500.npy"
 expect 0 '"agreement":' compare "$net" "$folder/net.gguf" --data "$test" --bits 4 --limit 50 --json
