@@ -100,6 +100,7 @@ static double average_bits(const struct network *n, const uint32_t *planes, doub
  * A model in the making.
  * @planes: [n_matrices], the allocation
  * @whole: planes that are needed for a refit only, let go at the end
+ * @given: [@given_bytes], numbers that were computed before; NULL: to be computed
  */
 struct build {
 	struct network *network;
@@ -107,6 +108,8 @@ struct build {
 	uint32_t *planes;
 	bool *used;
 	struct plane *whole[BITS_PLANES_MAX];
+	const void *given;
+	size_t given_bytes;
 };
 
 static void build_done(struct build *b)
@@ -185,7 +188,7 @@ static struct layer_sizes layer_sizes(const struct matrix *m, uint32_t kept)
 	};
 }
 
-static int allocate_numbers(struct build *b)
+static int allocate_numbers(struct build *b, struct error *reterr)
 {
 	size_t total = 0;
 
@@ -196,7 +199,13 @@ static int allocate_numbers(struct build *b)
 	}
 	b->model->numbers = aligned_alloc(NUMBERS_ALIGN, MAX_OF(total, (size_t) NUMBERS_ALIGN));
 	b->model->numbers_bytes = total;
-	return b->model->numbers ? 0 : -ENOMEM;
+	if (!b->model->numbers)
+		return -ENOMEM;
+	if (b->given && b->given_bytes != total)
+		return error_set(reterr, -EBADMSG, "%zu bytes of numbers, not %zu", b->given_bytes, total);
+	if (b->given)
+		memcpy(b->model->numbers, b->given, total);
+	return 0;
 }
 
 static void *carve(uint8_t **p, size_t size)
@@ -248,7 +257,7 @@ static int lower_layer(const struct build *b, const struct op *op, uint8_t **num
 	layer->level = l.level = carve(numbers, s.level);
 	layer->gain = l.gain = carve(numbers, s.rows);
 	layer->bias = l.bias = carve(numbers, s.rows);
-	return lower_matrix_run(&l, reterr);
+	return b->given ? 0 : lower_matrix_run(&l, reterr);
 }
 
 static int lower_layers(const struct build *b, struct error *reterr)
@@ -272,10 +281,10 @@ static int build_model(struct build *b, double bits, struct model **ret, struct 
 {
 	int r = acquire_kept(b, reterr);
 
-	if (r >= 0)
+	if (r >= 0 && !b->given)
 		r = acquire_dropped(b, reterr);
 	if (r >= 0)
-		r = allocate_numbers(b);
+		r = allocate_numbers(b, reterr);
 	if (r >= 0)
 		r = lower_layers(b, reterr);
 	if (r < 0)
@@ -299,6 +308,21 @@ int model_build(struct model **ret, struct network *network, double bits, struct
 	return r < 0 ? r : build_model(&b, bits, ret, reterr);
 }
 
+static int take_planes(struct build *b, const uint32_t *planes, struct error *reterr)
+{
+	const struct network *network = b->network;
+
+	for (uint32_t i = 0; i < network->n_matrices; i++) {
+		const struct matrix *m = &network->matrices[i];
+
+		b->planes[i] = m->fixed ? m->planes : planes[i];
+		if (b->planes[i] < 1 || b->planes[i] > m->planes)
+			return error_set(reterr, -ERANGE, "matrix %u: %u planes, it has 1 to %u", i,
+				planes[i], m->planes);
+	}
+	return 0;
+}
+
 int model_build_mixed(struct model **ret, struct network *network, const uint32_t *planes,
 	struct error *reterr)
 {
@@ -306,15 +330,19 @@ int model_build_mixed(struct model **ret, struct network *network, const uint32_
 	int r;
 
 	r = build_init(&b, network);
-	if (r < 0)
-		return r;
-	for (uint32_t i = 0; i < network->n_matrices; i++) {
-		const struct matrix *m = &network->matrices[i];
+	if (r >= 0)
+		r = take_planes(&b, planes, reterr);
+	return r < 0 ? r : build_model(&b, network->planes_max, ret, reterr);
+}
 
-		b.planes[i] = m->fixed ? m->planes : planes[i];
-		if (b.planes[i] < 1 || b.planes[i] > m->planes)
-			return error_set(reterr, -ERANGE, "matrix %u: %u planes, it has 1 to %u", i,
-				planes[i], m->planes);
-	}
-	return build_model(&b, network->planes_max, ret, reterr);
+int model_adopt(struct model **ret, struct network *network, const uint32_t *planes, const void *numbers,
+	size_t bytes, struct error *reterr)
+{
+	_cleanup_(build_done) struct build b = {.given = numbers, .given_bytes = bytes};
+	int r;
+
+	r = build_init(&b, network);
+	if (r >= 0)
+		r = take_planes(&b, planes, reterr);
+	return r < 0 ? r : build_model(&b, network->planes_max, ret, reterr);
 }

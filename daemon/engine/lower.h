@@ -28,6 +28,17 @@ int model_build_mixed(struct model **ret, struct network *network, const uint32_
 	struct error *reterr);
 
 /**
+ * model_adopt() - the same model again in another process, whose numbers need not be computed
+ * @planes: [n_matrices], of each matrix's layer
+ * @numbers: [@bytes], model->numbers of the other; any bytes are safe, not any are right
+ *
+ * Needs the planes that are kept and no others. Return: 0; -EBADMSG when the numbers are not as many as they
+ * should be; else as model_build().
+ */
+int model_adopt(struct model **ret, struct network *network, const uint32_t *planes, const void *numbers,
+	size_t bytes, struct error *reterr);
+
+/**
  * lower_allocate() - planes of each matrix at a width; pure
  * @ret_planes: [n_matrices]
  *
