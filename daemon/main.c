@@ -28,6 +28,7 @@ static const char help[] =
 	"  --check-config                read the configuration, say what is wrong with it, and "
 	"exit\n"
 	"  --cache=FOLDER                keep what takes long to compute (default: $CACHE_DIRECTORY, else nothing)\n"
+	"  --worker=FILE                 program or socket of the OpenCL worker, or none (default: as installed)\n"
 	"  --model=NAME=FILE             load this model at the start; may be given again\n"
 	"  --log-level=LEVEL             error, warning, notice, info (default) or debug\n"
 	"  --version  --help\n";
@@ -96,6 +97,9 @@ static int parse_option(struct arguments *a, int option)
 	case 'k':
 		a->options.cache_dir = optarg;
 		return 1;
+	case 'W':
+		a->options.worker = optarg;
+		return 1;
 	case 'C':
 		a->check_config = true;
 		return 1;
@@ -125,6 +129,7 @@ static int parse(struct arguments *a, int argc, char **argv)
 		{"policy", required_argument, NULL, 'q'},
 		{"check-config", no_argument, NULL, 'C'},
 		{"cache", required_argument, NULL, 'k'},
+		{"worker", required_argument, NULL, 'W'},
 		{"model", required_argument, NULL, 'm'},
 		{"log-level", required_argument, NULL, 'l'},
 		{"version", no_argument, NULL, 'V'},

@@ -31,7 +31,8 @@ struct infer_options {
 	double min_bits;
 	uint32_t deadline_ms;
 	int32_t priority;
-	const char *input_type;
+	const char *input_type, *device;
+	enum device_choice choice;
 };
 
 static int method_load_model(sd_bus_message *m, void *userdata, sd_bus_error *ret)
@@ -138,7 +139,7 @@ static int append_answer(sd_bus_message *reply, const struct call *c)
 	if (r >= 0)
 		r = bus_append_double(reply, "bits", q->plan->model->bits);
 	if (r >= 0)
-		r = bus_append_text(reply, "device", device_name(c->manager->device));
+		r = bus_append_text(reply, "device", q->device == REQUEST_ON_OPENCL ? "opencl" : device_name(c->manager->device));
 	if (r >= 0)
 		r = bus_append_text(reply, "rule", c->rule);
 	if (r >= 0)
@@ -218,6 +219,32 @@ static int check_options(
 	return parse_type(&e->sizes, o->input_type, reterr);
 }
 
+static int parse_device(struct infer_options *o, struct error *reterr)
+{
+	static const char *const names[_CHOICE_MAX] = {
+		[CHOICE_ANY] = "any",
+		[CHOICE_CPU] = "cpu",
+		[CHOICE_PREFER] = "prefer-opencl",
+		[CHOICE_REQUIRE] = "require-opencl",
+	};
+
+	for (enum device_choice i = 0; o->device && i < _CHOICE_MAX; i++)
+		if (strcmp(o->device, names[i]) == 0) {
+			o->choice = i;
+			return 0;
+		}
+	return !o->device ? 0
+			  : error_set(reterr, -EINVAL,
+				    "device is any, cpu, prefer-opencl or require-opencl, not \"%.32s\"", o->device);
+}
+
+static const char *refusal_text(int r)
+{
+	return r == -ENODEV   ? "the OpenCL device cannot be used"
+	       : r == -EAGAIN ? "the OpenCL device is being prepared"
+			      : "the queue is full";
+}
+
 /* Waiting calls keep their messages: many large ones must not take the machine's memory. */
 #define CALLS_INPUTS_MAX 8
 
@@ -243,6 +270,7 @@ static int new_call(struct entry *e, sd_bus_message *m, const struct infer_optio
 	c->request.output = c->output;
 	c->request.min_bits = o->min_bits;
 	c->request.priority = o->priority;
+	c->request.choice = o->choice;
 	c->request.deadline_nsec = manager_deadline(manager, o->deadline_ms);
 	c->request.done = on_call_done;
 	c->request.userdata = c;
@@ -258,12 +286,16 @@ static int infer(struct manager *manager, sd_bus_message *m, struct entry *e, co
 		{"deadline-ms", 'u', offsetof(struct infer_options, deadline_ms)},
 		{"priority", 'i', offsetof(struct infer_options, priority)},
 		{"input-type", 's', offsetof(struct infer_options, input_type)},
+		{"device", 's', offsetof(struct infer_options, device)},
 	};
 	_cleanup_(call_freep) struct call *c = NULL;
 	struct infer_options o = {};
 	int r, type;
 
 	r = bus_read_options(m, table, ARRAY_SIZE(table), &o, reterr);
+	if (r < 0)
+		return r;
+	r = parse_device(&o, reterr);
 	if (r < 0)
 		return r;
 	type = check_options(e, &o, reterr);
@@ -282,7 +314,7 @@ static int infer(struct manager *manager, sd_bus_message *m, struct entry *e, co
 	if (r > 0)
 		return answer_call(c);
 	if (r < 0)
-		return error_set(reterr, r, "the queue is full");
+		return error_set(reterr, r, "%s", refusal_text(r));
 	list_append(&manager->calls, &take_ptr(c)->link);
 	return 0;
 }
@@ -408,7 +440,25 @@ static int get_models(sd_bus *bus, const char *path, const char *interface, cons
 static int get_devices(sd_bus *bus, const char *path, const char *interface, const char *property,
 	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
 {
-	return sd_bus_message_append(reply, "ao", 1, BUS_DEVICE_CPU_PATH);
+	const struct manager *m = userdata;
+
+	if (!m->worker)
+		return sd_bus_message_append(reply, "ao", 1, BUS_DEVICE_CPU_PATH);
+	return sd_bus_message_append(reply, "ao", 2, BUS_DEVICE_CPU_PATH, BUS_DEVICE_OPENCL_PATH);
+}
+
+static int method_retry_devices(sd_bus_message *m, void *userdata, sd_bus_error *ret)
+{
+	struct manager *manager = userdata;
+	struct error why = {};
+	uint32_t n;
+
+	if (!manager->worker) {
+		(void) error_set(&why, -ENODEV, "there is no worker: the processor computes everything");
+		return bus_error(ret, -ENODEV, &why);
+	}
+	n = device_worker_retry(manager->worker);
+	return sd_bus_reply_method_return(m, "u", n);
 }
 
 /* Who may call what is said in bus_gate.c and, per object, here: all are open to the bus. */
@@ -432,6 +482,8 @@ static const sd_bus_vtable vtable[] = {
 		bus_power_hold_precision, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_METHOD_WITH_ARGS("ReportTelemetry", SD_BUS_ARGS("a{sv}", values), SD_BUS_NO_RESULT,
 		bus_power_report_telemetry, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD_WITH_ARGS("RetryDevices", SD_BUS_NO_ARGS, SD_BUS_RESULT("u", lifted), method_retry_devices,
+		SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_PROPERTY("Version", "s", get_version, 0, SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_WRITABLE_PROPERTY("Profile", "s", bus_power_get_profile, bus_power_set_profile, 0,
 		SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE | SD_BUS_VTABLE_UNPRIVILEGED),

@@ -47,7 +47,9 @@ void bus_model_reencoded(struct entry *e);
 int bus_session_add(struct session *s);
 void bus_session_removed(struct session *s);
 
-/** bus_device_add() - the processor. Return: 0 or errno */
+/** bus_device_add() - the processor, and OpenCL where there is a worker. Return: 0 or errno */
 int bus_device_add(struct manager *m);
 void bus_device_changed(struct manager *m);
+void bus_device_worker_changed(struct manager *m);
 #define BUS_DEVICE_CPU_PATH "/org/bitshed/device/cpu"
+#define BUS_DEVICE_OPENCL_PATH "/org/bitshed/device/opencl"

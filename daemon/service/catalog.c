@@ -59,7 +59,8 @@ void entry_ran(struct entry *e, const struct request *request)
 	struct manager *m = e->manager;
 	uint64_t run_nsec = request->finished_nsec - request->started_nsec;
 
-	stats_add(&e->stats, request->started_nsec - request->submitted_nsec, run_nsec);
+	stats_add(&e->stats, request->started_nsec - request->submitted_nsec, run_nsec,
+		request->device == REQUEST_ON_CPU);
 	energy_note(&m->energy_meter, &e->energy, request->plan->model->bits, run_nsec,
 		request->finished_nsec, m->inputs.plain[SENSE_POWER_DRAW]);
 }
@@ -68,6 +69,23 @@ struct entry *entry_ref(struct entry *e)
 {
 	e->refs++;
 	return e;
+}
+
+void entry_leave_device(struct entry *e)
+{
+	if (e->plan && e->manager->worker)
+		device_worker_drop(e->manager->worker, e->plan);
+}
+
+/* Where rules keep the model on the processor, nothing is built for another device either. */
+static void follow_device(struct entry *e)
+{
+	if (!e->plan || !e->manager->worker)
+		return;
+	if (e->policy.budget.device == POLICY_DEVICE_CPU)
+		entry_leave_device(e);
+	else
+		device_worker_add(e->manager->worker, e->plan, e->fdstore.head);
 }
 
 struct entry *entry_unref(struct entry *e)
@@ -222,6 +240,7 @@ static void swap_plan(struct entry *e)
 	double before = e->plan ? e->plan->model->bits : 0;
 	bool loaded = !e->plan;
 
+	entry_leave_device(e);
 	(void) plan_unref(e->plan);
 	e->plan = take_ptr(e->job.plan);
 	e->sizes = (struct tensor_sizes){e->plan->input_pixels_bytes, e->plan->input_floats_bytes,
@@ -238,6 +257,7 @@ static void swap_plan(struct entry *e)
 		bus_model_switched(e);
 	(void) plane_offers_drop(e->network);
 	fdstore_keep(e);
+	follow_device(e);
 	serving_follow(e);
 	serving_ready(e);
 }
@@ -322,6 +342,7 @@ void entry_update(struct entry *e)
 	if ((e->state != ENTRY_READY && e->state != ENTRY_PARKED) || e->job_running)
 		return;
 	resolve(e, &budget);
+	follow_device(e);
 	serving_follow(e);
 	holds_tell(e);
 	if (e->state == ENTRY_PARKED) {
@@ -454,7 +475,7 @@ static int new_entry(
 		return -errno;
 	e->job.fd = e->fd;
 	e->job.head = -1;
-	e->job.keep_head = fdstore_available();
+	e->job.keep_head = fdstore_available() || m->worker;
 	fdstore_entry_init(&e->fdstore);
 	r = bus_model_add(e);
 	if (r < 0)
@@ -559,6 +580,7 @@ void catalog_unload(struct entry *e)
 	list_remove(&e->link);
 	m->n_entries--;
 	bus_model_removed(e);
+	entry_leave_device(e);
 	e->plan = plan_unref(e->plan);
 	manager_power_follow(m);
 	(void) entry_unref(e);

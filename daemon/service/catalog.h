@@ -133,6 +133,9 @@ int entry_set_bits(struct entry *e, double bits, sd_bus_message *call, struct er
 /** entry_ran() - an inference of @plan is done, well. For the statistics */
 void entry_ran(struct entry *e, const struct request *request);
 
+/** entry_leave_device() - before the last reference to the plan goes: the worker lets it go, too */
+void entry_leave_device(struct entry *e);
+
 /** entry_resident_bytes() - of the planes in memory */
 uint64_t entry_resident_bytes(const struct entry *e);
 

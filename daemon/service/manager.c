@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -41,11 +42,25 @@ uint64_t manager_deadline(const struct manager *m, uint32_t deadline_ms)
 
 int manager_submit(struct manager *m, struct request *request, uint64_t expected_nsec)
 {
+	int r = request->choice == CHOICE_REQUIRE ? -ENODEV : 0;
+
+	request->device = REQUEST_ON_CPU;
+	if (m->worker)
+		r = device_worker_takes(m->worker, request->plan, request->choice, expected_nsec);
+	if (r > 0)
+		return device_worker_push(m->worker, request);
+	if (r < 0)
+		return r;
 	/* 0: nobody has measured it yet, so it may take long. */
 	if (expected_nsec > 0 && expected_nsec <= m->config->inline_run_usec_max * NSEC_PER_USEC
 		&& queue_run_here(m->queue, request))
 		return 1;
 	return queue_push(m->queue, request);
+}
+
+bool manager_cancel(struct manager *m, struct request *request)
+{
+	return queue_cancel(m->queue, request) || (m->worker && device_worker_cancel(m->worker, request));
 }
 
 static void update_all(struct manager *m)
@@ -113,6 +128,8 @@ static void apply_threads(struct manager *m)
 static void apply_config(struct manager *m)
 {
 	queue_set_length_max(m->queue, m->config->queue_length_max);
+	if (m->worker)
+		device_worker_configure(m->worker, m->config);
 	apply_threads(m);
 	load_files(m, m->config->models, m->config->n_models);
 	update_all(m);
@@ -267,7 +284,42 @@ static int take_name(struct manager *m, struct error *reterr)
 	return 0;
 }
 
-static int make_parts(struct manager *m, struct error *reterr)
+static void on_device_changed(void *userdata)
+{
+	bus_device_worker_changed(userdata);
+}
+
+/* The socket of its unit goes before the program: under it, the worker has rights that we have not. */
+static const char *find_worker(const char *wanted)
+{
+	struct stat st;
+
+	if (wanted)
+		return strcmp(wanted, "none") == 0 ? NULL : wanted;
+	if (stat(BITSHED_WORKER_SOCKET, &st) == 0 && S_ISSOCK(st.st_mode))
+		return BITSHED_WORKER_SOCKET;
+	return access(BITSHED_WORKER, X_OK) == 0 ? BITSHED_WORKER : NULL;
+}
+
+static int make_worker(struct manager *m, const struct manager_options *options)
+{
+	struct device_worker_options o = {
+		.path = find_worker(options->worker),
+		.folder = getenv("STATE_DIRECTORY"),
+		.event = m->event,
+		.cpu = m->device,
+		.config = m->config,
+		.changed = on_device_changed,
+		.userdata = m,
+	};
+
+	if (o.path)
+		return device_worker_new(&m->worker, &o);
+	log_info("opencl: CPU only: there is no worker");
+	return 0;
+}
+
+static int make_parts(struct manager *m, const struct manager_options *options, struct error *reterr)
 {
 	int r;
 
@@ -278,6 +330,8 @@ static int make_parts(struct manager *m, struct error *reterr)
 	r = queue_new(&m->queue, m->event, run_on_device, m, m->config->queue_length_max);
 	if (r >= 0)
 		r = builder_new(&m->builder, m->event);
+	if (r >= 0)
+		r = make_worker(m, options);
 	return r < 0 ? error_set(reterr, r, "cannot start threads: %s", strerror(-r)) : 0;
 }
 
@@ -343,7 +397,7 @@ int manager_new(struct manager **ret, const struct manager_options *options, str
 		r = sd_event_set_watchdog(m->event, 1);
 	if (r < 0)
 		return error_set(reterr, r, "cannot make the event loop: %s", strerror(-r));
-	r = make_parts(m, reterr);
+	r = make_parts(m, options, reterr);
 	if (r < 0)
 		return r;
 	open_cache(m, options->cache_dir);
@@ -380,11 +434,14 @@ struct manager *manager_free(struct manager *m)
 	sessions_end(m, NULL);
 	recoders_stop(m);
 	m->builder = builder_free(m->builder);
+	if (m->worker)
+		device_worker_finish(m->worker);
 	queue_finish(m->queue);
 	if (m->bus)
 		bus_manager_forget_calls(m);
 	list_for_each_safe (l, n, &m->entries)
 		catalog_unload(list_entry(l, struct entry, link));
+	m->worker = device_worker_free(m->worker);
 	m->queue = queue_free(m->queue);
 	workspace_done(&m->workspace);
 	m->device = device_free(m->device);

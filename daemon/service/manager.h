@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "service/builder.h"
 #include "service/config.h"
+#include "service/device_worker.h"
 #include "service/energy.h"
 #include "service/limits.h"
 #include "service/policy.h"
@@ -22,6 +23,7 @@
  * @holds: struct hold
  * @calls_bytes: inputs that the waiting calls keep in memory
  * @rules: of the policy files; NULL: there are none; @inputs: what the board feels, without the time
+ * @worker: the OpenCL device; NULL: CPU only
  * @device: the processor; @workspace: its scratch, of whoever runs a request of @queue
  * @authority: who may do what on @bus
  * @power: what the board feels, heard on @power_bus (which may be @bus, or NULL while it is lost)
@@ -57,6 +59,7 @@ struct manager {
 	struct device *device;
 	struct workspace workspace;
 	struct queue *queue;
+	struct device_worker *worker;
 };
 
 /**
@@ -68,11 +71,12 @@ struct manager {
  * @config_file: read instead of the layers, with the drop-ins of its own, or NULL
  * @cache_dir: for what takes long to compute; NULL: nothing is kept
  * @policy_file: read instead of the folders, or NULL
+ * @worker: program or socket of the OpenCL worker, "none"; NULL: where it is installed
  * @models: loaded at the start, beside those of the configuration
  */
 struct manager_options {
 	const char *bus, *power_bus, *sysfs, *memory_watch, *memory_write;
-	const char *config_file, *policy_file, *cache_dir;
+	const char *config_file, *policy_file, *cache_dir, *worker;
 	struct config_model *models;
 	uint32_t n_models;
 };
@@ -123,7 +127,12 @@ void manager_power_stop(struct manager *m);
 uint64_t manager_deadline(const struct manager *m, uint32_t deadline_ms);
 
 /**
- * manager_submit() - run here if that is quick, else queue. Return: 1 done, 0 queued, -EBUSY
- * queue full
+ * manager_submit() - on the device that the request chooses: run here if that is quick, else queue
+ *
+ * Return: 1 done, 0 queued, -EBUSY queue full; when it requires a device that is not there -ENODEV, or -EAGAIN
+ * while that is being prepared.
  */
 int manager_submit(struct manager *m, struct request *request, uint64_t expected_nsec);
+
+/** manager_cancel() - as queue_cancel(), whichever queue it is in */
+bool manager_cancel(struct manager *m, struct request *request);

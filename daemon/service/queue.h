@@ -12,6 +12,21 @@
 
 struct queue;
 
+/** enum device_choice - what a request says about devices; rules say it for those that do not */
+enum device_choice {
+	CHOICE_ANY,	/* whichever is quicker */
+	CHOICE_CPU,
+	CHOICE_PREFER,	/* OpenCL, or the processor when it is not there */
+	CHOICE_REQUIRE, /* OpenCL, or an error */
+	_CHOICE_MAX,
+};
+
+/** enum request_device - who has computed it; the number in bitshed_reply.device */
+enum request_device {
+	REQUEST_ON_CPU,
+	REQUEST_ON_OPENCL,
+};
+
 /**
  * struct request - one inference; embedded in what it belongs to, so none is allocated
  * @plan: a reference, taken when the request is submitted; a change of bits never touches it. NULL while the
@@ -21,6 +36,7 @@ struct queue;
  * @deadline_nsec: CLOCK_MONOTONIC; 0: none
  * @done: called on the loop thread, exactly once, unless queue_cancel() took the request back
  * @threads_max: at most so many compute it; 0: all that the device has
+ * @choice: where to run; @device: where it has
  * @result: 0, -ETIMEDOUT when the deadline passed before the end, or what running gave
  * @running: the queue's; under its mutex
  */
@@ -34,6 +50,8 @@ struct request {
 	uint64_t deadline_nsec, submitted_nsec, started_nsec, finished_nsec;
 	double min_bits;
 	uint32_t threads_max;
+	enum device_choice choice;
+	enum request_device device;
 	int result;
 	bool running, waits;
 	void (*done)(struct request *request, void *userdata);

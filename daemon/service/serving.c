@@ -66,6 +66,15 @@ static int let_wait(struct entry *e, struct request *request)
 	return 0;
 }
 
+/* What the operator wants of a device goes before what a client does, but does not call for an error. */
+static void follow_policy(const struct entry *e, struct request *request)
+{
+	if (e->policy.budget.device == POLICY_DEVICE_CPU && request->choice != CHOICE_REQUIRE)
+		request->choice = CHOICE_CPU;
+	else if (e->policy.budget.device == POLICY_DEVICE_OPENCL && request->choice == CHOICE_ANY)
+		request->choice = CHOICE_PREFER;
+}
+
 int serving_submit(struct entry *e, struct request *request)
 {
 	struct manager *m = e->manager;
@@ -75,7 +84,8 @@ int serving_submit(struct entry *e, struct request *request)
 	if (!e->plan || manager_is_asleep(m))
 		return let_wait(e, request);
 	request->plan = plan_ref(e->plan);
-	return manager_submit(m, request, e->stats.run_nsec);
+	follow_policy(e, request);
+	return manager_submit(m, request, e->stats.cpu_nsec);
 }
 
 static void take_out(struct entry *e, struct request *request)
@@ -124,7 +134,8 @@ void serving_ready(struct entry *e)
 			continue;
 		}
 		request->plan = plan_ref(e->plan);
-		r = manager_submit(e->manager, request, e->stats.run_nsec);
+		follow_policy(e, request);
+		r = manager_submit(e->manager, request, e->stats.cpu_nsec);
 		if (r > 0)
 			request->done(request, request->userdata);
 		else if (r < 0)
@@ -193,6 +204,7 @@ void serving_park(struct entry *e, const char *why)
 
 	if (!e->plan || e->job_running || e->state != ENTRY_READY)
 		return;
+	entry_leave_device(e);
 	e->plan = plan_unref(e->plan);
 	e->state = ENTRY_PARKED;
 	if (e->serving.park)

@@ -49,7 +49,7 @@ int serving_admit(struct entry *e, struct error *reterr);
 /**
  * serving_submit() - run it, queue it, or let it wait for planes
  *
- * Return: 1 it has run; 0 its done() will be called; -EBUSY too many wait.
+ * Return: 1 it has run; 0 its done() will be called; -EBUSY too many wait; as manager_submit().
  */
 int serving_submit(struct entry *e, struct request *request);
 

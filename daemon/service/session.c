@@ -74,7 +74,7 @@ void session_close(struct session *s, const char *why)
 	for (uint32_t i = 0; i < s->region.slots; i++)
 		if (s->slots[i].busy
 			&& (serving_cancel(s->entry, &s->slots[i].request)
-				|| queue_cancel(s->manager->queue, &s->slots[i].request)))
+				|| manager_cancel(s->manager, &s->slots[i].request)))
 			slot_release(&s->slots[i]);
 	limits_release(limits, s->uid, LIMIT_SESSIONS, 1);
 	limits_release(limits, s->uid, LIMIT_BYTES, s->charged_bytes);
@@ -97,7 +97,7 @@ void sessions_end(struct manager *m, struct entry *e)
 int session_check(const struct bitshed_request *record, size_t size, uint32_t slots)
 {
 	if (size != sizeof *record || record->version != BITSHED_PROTOCOL_VERSION
-		|| record->reserved != 0)
+		|| record->reserved != 0 || record->device > BITSHED_DEVICE_REQUIRE)
 		return -EINVAL;
 	if (record->slot >= slots || record->input_type > 1)
 		return -EINVAL;
@@ -155,6 +155,7 @@ static void answer(struct slot *slot)
 		.cookie = slot->cookie,
 		.bits = (float) plan_bits(request->plan),
 		.rule = slot->rule,
+		.device = (uint16_t) request->device,
 		.queue_nsec = request->started_nsec - request->submitted_nsec,
 		.run_nsec = request->finished_nsec - request->started_nsec,
 	};
@@ -200,6 +201,7 @@ static void fill_request(struct slot *slot, const struct bitshed_request *record
 	slot->request.input_type = record->input_type == 1 ? INPUT_FLOATS : INPUT_PIXELS;
 	slot->request.min_bits = (double) record->min_bits;
 	slot->request.priority = record->priority;
+	slot->request.choice = (enum device_choice) record->device;
 	slot->request.deadline_nsec = manager_deadline(s->manager, record->deadline_ms);
 	(void) session_ref(s);
 }

@@ -35,7 +35,7 @@ static int test_kernel(struct cl *cl, uint32_t i, const char *cache, FILE *out)
 	return r;
 }
 
-int check_device(const struct serve_options *options, FILE *out)
+int check_device(const struct serve_options *options, bool probe, FILE *out)
 {
 	_cleanup_(cl_closep) struct cl *cl = NULL;
 	struct error why = {};
@@ -48,6 +48,8 @@ int check_device(const struct serve_options *options, FILE *out)
 	fprintf(out, "%s: %s, driver %s, %s\n%u units, %lu MiB, local memory %lu KiB, groups of %zu, %s\n",
 		cl->platform_name, cl->name, cl->driver, cl->version, cl->units, cl->memory_bytes >> 20,
 		cl->local_bytes >> 10, cl->group_max, cl->shares_memory ? "shares memory" : "copies memory");
+	if (probe)
+		return 0;
 	for (uint32_t i = 0; i < kernel_cl_count; i++) {
 		r = check_kernel(cl, i, options->cache, out);
 		first = first < 0 ? first : r;

@@ -2,9 +2,10 @@
 /* bitshed-worker --check: what the daemon would find, for a person. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "worker/serve.h"
 
-/** check_device() - Return: 0 when every kernel is right, else the first errno */
-int check_device(const struct serve_options *options, FILE *out);
+/** check_device() - @probe: only look for one. Return: 0 when every kernel is right, else the first errno */
+int check_device(const struct serve_options *options, bool probe, FILE *out);

@@ -28,13 +28,14 @@ static const char help[] =
 	"  --cache=FOLDER  compiled programs (default: $CACHE_DIRECTORY, then $XDG_CACHE_HOME/bitshed)\n"
 	"  --device=TEXT   part of the name of the device or platform to take\n"
 	"  --check         build and test everything, say what came of it, and end\n"
+	"  --probe         with --check: look for a device only\n"
 	"  --version, --help\n";
 
 struct arguments {
 	struct serve_options options;
 	char cache[1024];
 	int fd;
-	bool check;
+	bool check, probe;
 };
 
 static int usage(const char *what, const char *value)
@@ -61,6 +62,9 @@ static int parse_option(struct arguments *a, int option)
 	case 'C':
 		a->check = true;
 		return 1;
+	case 'P':
+		a->probe = true;
+		return 1;
 	case 'V':
 		printf("bitshed-worker %s\n", BITSHED_VERSION);
 		return 0;
@@ -79,6 +83,7 @@ static int parse(struct arguments *a, int argc, char **argv)
 		{"cache", required_argument, NULL, 'c'},
 		{"device", required_argument, NULL, 'd'},
 		{"check", no_argument, NULL, 'C'},
+		{"probe", no_argument, NULL, 'P'},
 		{"version", no_argument, NULL, 'V'},
 		{"help", no_argument, NULL, 'h'},
 		{},
@@ -187,6 +192,6 @@ int main(int argc, char **argv)
 	(void) prctl(PR_SET_NAME, "bitshed-worker");
 	find_cache(&a);
 	place_driver_cache(&a);
-	r = a.check ? check_device(&a.options, stdout) : run(&a);
+	r = a.check ? check_device(&a.options, a.probe, stdout) : run(&a);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The daemon sends no numbers of a network: it sends the head of the file and the planes, and the very
- * functions that built the model there build it here. So there is one lowering and one plan, and nothing
- * to agree on.
+ * The daemon sends the head of the file, the planes, and the numbers of the width: the very functions that
+ * built model and plan there build them here, so there is nothing to agree on.
  */
 #include "worker/models.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -114,7 +114,7 @@ static int offer_planes(struct network *n, const struct worker_load *load, const
 static int check_load(const struct models *m, const struct worker_load *load, uint32_t n, struct stat *ret_head,
 	const int *fds, struct error *reterr)
 {
-	if (load->n_planes > WORKER_PLANES || n != load->n_planes + 1)
+	if (load->n_planes > WORKER_PLANES || n != load->n_planes + 2)
 		return error_set(reterr, -EBADMSG, "%u descriptors came with %u planes", n, load->n_planes);
 	if (find(m, load->plan))
 		return error_set(reterr, -EEXIST, "this plan is loaded");
@@ -148,6 +148,22 @@ static int measure(struct cl_plan *p, uint64_t *ret_nsec, struct error *reterr)
 	return type == INPUT_PIXELS ? cl_plan_run(p, INPUT_FLOATS, input, output, reterr) : 0;
 }
 
+static int adopt(struct network *network, int fd, size_t bytes, struct model **ret, struct error *reterr)
+{
+	uint64_t at = WORKER_NUMBERS_AT(network->n_matrices);
+	void *map;
+	int r;
+
+	if (bytes < at || !memfd_is_read_only(fd, bytes))
+		return error_set(reterr, -EPERM, "the numbers are not sealed or not as many as they should be");
+	map = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (map == MAP_FAILED)
+		return -errno;
+	r = model_adopt(ret, network, map, (uint8_t *) map + at, bytes - at, reterr);
+	(void) munmap(map, bytes);
+	return r;
+}
+
 static int build(struct models *m, const struct worker_load *load, const int *fds, const struct stat *st,
 	struct cl_plan **ret, struct error *reterr)
 {
@@ -158,9 +174,9 @@ static int build(struct models *m, const struct worker_load *load, const int *fd
 
 	r = open_network(m, fds[0], st, &network, reterr);
 	if (r >= 0)
-		r = offer_planes(network, load, fds + 1, reterr);
+		r = offer_planes(network, load, fds + 2, reterr);
 	if (r >= 0)
-		r = model_build(&model, network, load->bits, reterr);
+		r = adopt(network, fds[1], load->numbers_bytes, &model, reterr);
 	if (network)
 		(void) plane_offers_drop(network);
 	if (r >= 0)

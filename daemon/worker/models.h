@@ -20,7 +20,7 @@ void models_done(struct models *m);
 
 /**
  * models_load() - a network at a width, from descriptors alone
- * @fds: [n], stay the caller's; the head of the file, then planes as @load describes them
+ * @fds: [n], stay the caller's; the head of the file, numbers, then planes as @load describes them
  * @ret_run_nsec: one inference of it, measured
  *
  * Return: 0; -EPERM when a plane is not sealed or not of its size; -EBADMSG; -EEXIST; -ENOTSUP; -ENOMEM;

@@ -8,6 +8,7 @@
  *	daemon			worker
  *	HELLO		->
  *			<-	WELCOME		which device, or why none
+ *	TEST		->			all kernels but those in quarantine
  *			<-	TRYING ...	before each kernel is built or tested: who dies here is known
  *			<-	TESTED ...	each kernel against the scalar rows
  *			<-	READY
@@ -16,7 +17,7 @@
  *	RUN		->	DONE
  *	UNLOAD		->	UNLOADED	buffers of planes that nobody needs are released
  *
- * The daemon sends one request at a time and waits for its answer.
+ * The daemon sends one record at a time and waits for its answer; REGION has none.
  */
 #pragma once
 
@@ -27,12 +28,14 @@
 #define WORKER_NAME 32
 #define WORKER_KERNELS 32 /* at most, in the list */
 #define WORKER_PLANES 9	  /* eight and the fixed ones */
-#define WORKER_FDS (1 + WORKER_PLANES)
+#define WORKER_FDS (2 + WORKER_PLANES)
+#define WORKER_NUMBERS_AT(n_matrices) (((uint64_t) (n_matrices) * 4 + 63) & ~UINT64_C(63))
 #define WORKER_REGION_BYTES_MAX (UINT64_C(1) << 32)
 
 enum worker_type {
 	WORKER_HELLO = 1,
 	WORKER_WELCOME,
+	WORKER_TEST,
 	WORKER_TRYING,
 	WORKER_TESTED,
 	WORKER_READY,
@@ -58,14 +61,15 @@ struct worker_header {
 	uint32_t size; /* of the whole record */
 };
 
-/**
- * struct worker_hello
- * @device: part of the name of the platform or device to take, empty: the most promising one
- * @banned: kernels that must not be built, @n_banned of them
- */
+/** struct worker_hello - @device: part of the name of the platform or device, empty: the most promising one */
 struct worker_hello {
 	struct worker_header header;
 	char device[WORKER_TEXT];
+};
+
+/** struct worker_test - @banned: kernels that must not be built, @n_banned of them */
+struct worker_test {
+	struct worker_header header;
 	uint32_t n_banned, reserved;
 	char banned[WORKER_KERNELS][WORKER_NAME];
 };
@@ -120,11 +124,14 @@ struct worker_plane {
 	uint64_t bytes;
 };
 
-/** struct worker_load - descriptors: the head of the model file (network_head()), then each plane */
+/**
+ * struct worker_load - descriptors: the head of the model file (network_head()), the numbers, then each plane
+ *
+ * The numbers: planes of each matrix as uint32_t, and from WORKER_NUMBERS_AT on struct model's; a sealed memfd.
+ */
 struct worker_load {
 	struct worker_header header;
-	uint64_t plan;
-	double bits;
+	uint64_t plan, numbers_bytes;
 	uint32_t n_planes, reserved;
 	struct worker_plane planes[WORKER_PLANES];
 };
@@ -168,6 +175,7 @@ union worker_record {
 	struct worker_header header;
 	struct worker_hello hello;
 	struct worker_welcome welcome;
+	struct worker_test test;
 	struct worker_trying trying;
 	struct worker_tested tested;
 	struct worker_ready ready;
@@ -180,7 +188,7 @@ union worker_record {
 	struct worker_done done;
 };
 
-_Static_assert(sizeof(struct worker_hello) == 216 + WORKER_KERNELS * WORKER_NAME - 8, "no holes");
+_Static_assert(sizeof(struct worker_test) == 16 + WORKER_KERNELS * WORKER_NAME, "no holes");
 _Static_assert(sizeof(struct worker_load) == 32 + 16 * WORKER_PLANES, "no holes");
 _Static_assert(sizeof(struct worker_run) == 48, "no holes");
 
@@ -190,6 +198,7 @@ static inline uint32_t worker_size(uint16_t type)
 	static const uint32_t sizes[_WORKER_TYPE_MAX] = {
 		[WORKER_HELLO] = sizeof(struct worker_hello),
 		[WORKER_WELCOME] = sizeof(struct worker_welcome),
+		[WORKER_TEST] = sizeof(struct worker_test),
 		[WORKER_TRYING] = sizeof(struct worker_trying),
 		[WORKER_TESTED] = sizeof(struct worker_tested),
 		[WORKER_READY] = sizeof(struct worker_ready),

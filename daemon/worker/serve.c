@@ -22,13 +22,15 @@ struct server {
 	const struct serve_options *options;
 	struct cl *cl;
 	struct models models;
+	bool tested;
 	uint8_t *region;
 	size_t region_bytes;
 };
 
+/* What comes from outside need not be terminated. */
 static void put_text(char *to, size_t size, const char *text)
 {
-	(void) snprintf(to, size, "%s", text);
+	(void) snprintf(to, size, "%.*s", (int) size - 1, text);
 }
 
 static int send_record(struct server *s, const void *record)
@@ -77,13 +79,13 @@ static int send_tested(struct server *s, uint32_t kernel, int r, bool cached, co
 	return send_record(s, &m);
 }
 
-static void ban(struct server *s, const struct worker_hello *hello)
+static void ban(struct server *s, const struct worker_test *test)
 {
-	for (uint32_t i = 0; i < MIN_OF(hello->n_banned, WORKER_KERNELS); i++) {
+	for (uint32_t i = 0; i < MIN_OF(test->n_banned, WORKER_KERNELS); i++) {
 		char name[WORKER_NAME];
 		uint32_t kernel;
 
-		put_text(name, sizeof name, hello->banned[i]);
+		put_text(name, sizeof name, test->banned[i]);
 		kernel = kernel_cl_find(name);
 		if (kernel != KERNEL_CL_ANY)
 			s->cl->banned[kernel] = true;
@@ -174,19 +176,27 @@ static int send_ready(struct server *s, const struct trial *t)
 static int greet(struct server *s, const struct worker_hello *hello)
 {
 	char wanted[WORKER_TEXT];
-	struct trial t = {};
 	struct error why = {};
-	int k, r;
+	int r;
 
 	if (s->cl)
 		return -EPROTO;
 	put_text(wanted, sizeof wanted, hello->device);
 	r = cl_open(&s->cl, wanted[0] ? wanted : s->options->device, &why);
-	k = send_welcome(s, r, &why);
-	if (r < 0 || k < 0)
-		return k;
-	models_init(&s->models, s->cl);
-	ban(s, hello);
+	if (r >= 0)
+		models_init(&s->models, s->cl);
+	return send_welcome(s, r, &why);
+}
+
+static int test(struct server *s, const struct worker_test *m)
+{
+	struct trial t = {};
+	int k;
+
+	if (!s->cl || s->tested)
+		return -EPROTO;
+	s->tested = true;
+	ban(s, m);
 	k = build_all(s, &t);
 	if (k >= 0)
 		k = test_all(s, &t);
@@ -281,6 +291,8 @@ static int answer(struct server *s, const union worker_record *m, const int *fds
 	switch ((enum worker_type) m->header.type) {
 	case WORKER_HELLO:
 		return greet(s, &m->hello);
+	case WORKER_TEST:
+		return test(s, &m->test);
 	case WORKER_REGION:
 		return take_region(s, &m->region, fds, n);
 	case WORKER_LOAD:

@@ -46,6 +46,14 @@ enum bitshed_status {
 
 #define BITSHED_PROTOCOL_VERSION 1
 
+/* enum bitshed_device_choice - where to run; a policy of the operator goes before all but REQUIRE */
+enum bitshed_device_choice {
+	BITSHED_DEVICE_ANY = 0,     /* whichever is quicker */
+	BITSHED_DEVICE_CPU = 1,
+	BITSHED_DEVICE_PREFER = 2,  /* OpenCL, or the processor when it is not there */
+	BITSHED_DEVICE_REQUIRE = 3  /* OpenCL, or DEVICE_LOST; NOT_READY while it is being prepared */
+};
+
 /**
  * struct bitshed_request - client to daemon
  * @cookie: comes back in the reply
@@ -53,6 +61,7 @@ enum bitshed_status {
  * @deadline_ms: from the daemon's reading of this record; 0: the daemon's default
  * @priority: -100 .. 100, higher first
  * @input_type: 0 pixels (u8 RGB NHWC), 1 float32 NHWC
+ * @device: enum bitshed_device_choice
  */
 struct bitshed_request {
 	uint16_t version, input_type;
@@ -61,12 +70,12 @@ struct bitshed_request {
 	float min_bits;
 	uint32_t deadline_ms;
 	int32_t priority;
-	uint32_t reserved; /* 0 */
+	uint16_t device, reserved; /* reserved: 0 */
 };
 
 /**
  * struct bitshed_reply - daemon to client; the output lies in the slot when @status is BITSHED_OK
- * @bits: average width that served it; @device: 0 CPU; @rule: index, see Model1.Rules
+ * @bits: average width that served it; @device: 0 CPU, 1 OpenCL; @rule: index, see Model1.Rules
  */
 struct bitshed_reply {
 	uint16_t version, status;
