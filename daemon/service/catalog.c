@@ -78,7 +78,7 @@ void entry_leave_device(struct entry *e)
 }
 
 /* Where rules keep the model on the processor, nothing is built for another device either. */
-static void follow_device(struct entry *e)
+void entry_follow_device(struct entry *e)
 {
 	if (!e->plan || !e->manager->worker)
 		return;
@@ -257,7 +257,7 @@ static void swap_plan(struct entry *e)
 		bus_model_switched(e);
 	(void) plane_offers_drop(e->network);
 	fdstore_keep(e);
-	follow_device(e);
+	entry_follow_device(e);
 	serving_follow(e);
 	serving_ready(e);
 }
@@ -342,7 +342,7 @@ void entry_update(struct entry *e)
 	if ((e->state != ENTRY_READY && e->state != ENTRY_PARKED) || e->job_running)
 		return;
 	resolve(e, &budget);
-	follow_device(e);
+	entry_follow_device(e);
 	serving_follow(e);
 	holds_tell(e);
 	if (e->state == ENTRY_PARKED) {

@@ -136,6 +136,9 @@ void entry_ran(struct entry *e, const struct request *request);
 /** entry_leave_device() - before the last reference to the plan goes: the worker lets it go, too */
 void entry_leave_device(struct entry *e);
 
+/** entry_follow_device() - the plan or the policy is another one: the worker is to have it, or not to */
+void entry_follow_device(struct entry *e);
+
 /** entry_resident_bytes() - of the planes in memory */
 uint64_t entry_resident_bytes(const struct entry *e);
 

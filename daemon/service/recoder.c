@@ -124,8 +124,10 @@ static void swap(struct recoding *r)
 {
 	struct entry *e = r->entry;
 
+	entry_leave_device(e);
 	(void) plan_unref(e->plan);
 	e->plan = take_ptr(r->job.plan);
+	entry_follow_device(e);
 	e->recoder.at_once = false;
 	log_info("model %s: %u bits re-encoded%s, %.1f s", e->name, r->planes,
 		r->cached ? " before" : "", (double) (clock_now_nsec() - r->began_nsec) / NSEC_PER_SEC);

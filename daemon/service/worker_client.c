@@ -286,12 +286,15 @@ static int make_numbers(const struct model *model, int *ret_fd, uint64_t *ret_by
 	return 0;
 }
 
-static void add_plane(struct worker_load *m, int *fds, const struct plane *p, const struct network *n)
+static int add_plane(struct worker_load *m, int *fds, const struct plane *p, const struct network *n)
 {
 	if (!p)
-		return;
+		return 0;
+	if (p->fd < 0)
+		return -ENOTSUP; /* memory of this process alone */
 	m->planes[m->n_planes] = (struct worker_plane){p->index, plane_layout(p, n), p->bytes};
 	fds[2 + m->n_planes++] = p->fd;
+	return 0;
 }
 
 static int send_load(struct worker_client *w, uint64_t id, const struct model *model, int head)
@@ -304,10 +307,10 @@ static int send_load(struct worker_client *w, uint64_t id, const struct model *m
 	if (r < 0)
 		return r;
 	fds[1] = numbers;
-	add_plane(&load, fds, model->fixed, model->network);
-	for (uint32_t i = 0; i < model->n_planes; i++)
-		add_plane(&load, fds, model->planes[i], model->network);
-	return send_record(w, &load, fds, 2 + load.n_planes);
+	r = add_plane(&load, fds, model->fixed, model->network);
+	for (uint32_t i = 0; r >= 0 && i < model->n_planes; i++)
+		r = add_plane(&load, fds, model->planes[i], model->network);
+	return r < 0 ? r : send_record(w, &load, fds, 2 + load.n_planes);
 }
 
 int worker_load(struct worker_client *w, uint64_t id, const struct plan *plan, int head, uint64_t timeout_nsec,

@@ -18,12 +18,17 @@
 
 #define MEASURE_RUNS 3
 
-/** struct loaded - @head: inode of the head, the same for all plans of a network */
+/** struct files - which files a plan has come in; @head: the same for all plans of a network */
+struct files {
+	dev_t dev;
+	ino_t head, planes[WORKER_PLANES];
+	uint32_t indices[WORKER_PLANES], n;
+};
+
 struct loaded {
 	struct list link;
 	uint64_t id;
-	dev_t dev;
-	ino_t head;
+	struct files files;
 	struct cl_plan *plan;
 };
 
@@ -79,13 +84,23 @@ static int open_new(int head, struct network **ret, struct error *reterr)
 	return r < 0 ? r : network_open_head(ret, head, nothing, reterr);
 }
 
-static int open_network(struct models *m, int head, const struct stat *st, struct network **ret,
+/* A plane of a network may have been encoded anew: the same number, and other bits. */
+static bool share_planes(const struct files *a, const struct files *b)
+{
+	for (uint32_t i = 0; i < a->n; i++)
+		for (uint32_t j = 0; j < b->n; j++)
+			if (a->indices[i] == b->indices[j] && a->planes[i] != b->planes[j])
+				return false;
+	return a->dev == b->dev && a->head == b->head;
+}
+
+static int open_network(struct models *m, int head, const struct files *files, struct network **ret,
 	struct error *reterr)
 {
 	list_for_each (l, &m->plans) {
 		const struct loaded *x = list_entry(l, struct loaded, link);
 
-		if (x->dev != st->st_dev || x->head != st->st_ino)
+		if (!share_planes(&x->files, files))
 			continue;
 		*ret = network_ref(cl_plan_engine(x->plan)->model->network);
 		return 0;
@@ -111,8 +126,24 @@ static int offer_planes(struct network *n, const struct worker_load *load, const
 	return 0;
 }
 
-static int check_load(const struct models *m, const struct worker_load *load, uint32_t n, struct stat *ret_head,
-	const int *fds, struct error *reterr)
+static int look_at_files(const struct worker_load *load, const int *fds, struct files *ret)
+{
+	struct stat st;
+
+	if (fstat(fds[0], &st) < 0)
+		return -errno;
+	*ret = (struct files){.dev = st.st_dev, .head = st.st_ino, .n = load->n_planes};
+	for (uint32_t i = 0; i < load->n_planes; i++) {
+		if (fstat(fds[2 + i], &st) < 0)
+			return -errno;
+		ret->indices[i] = load->planes[i].index;
+		ret->planes[i] = st.st_ino;
+	}
+	return 0;
+}
+
+static int check_load(const struct models *m, const struct worker_load *load, uint32_t n, const int *fds,
+	struct files *ret, struct error *reterr)
 {
 	if (load->n_planes > WORKER_PLANES || n != load->n_planes + 2)
 		return error_set(reterr, -EBADMSG, "%u descriptors came with %u planes", n, load->n_planes);
@@ -120,9 +151,7 @@ static int check_load(const struct models *m, const struct worker_load *load, ui
 		return error_set(reterr, -EEXIST, "this plan is loaded");
 	if (m->n == MODELS_PLANS_MAX)
 		return error_set(reterr, -ENOMEM, "there are %u plans", m->n);
-	if (fstat(fds[0], ret_head) < 0)
-		return -errno;
-	return 0;
+	return look_at_files(load, fds, ret);
 }
 
 /* The first run may compile what drivers compile late; the best of the others counts. */
@@ -164,15 +193,15 @@ static int adopt(struct network *network, int fd, size_t bytes, struct model **r
 	return r;
 }
 
-static int build(struct models *m, const struct worker_load *load, const int *fds, const struct stat *st,
-	struct cl_plan **ret, struct error *reterr)
+static int build(struct models *m, const struct worker_load *load, const int *fds,
+	const struct files *files, struct cl_plan **ret, struct error *reterr)
 {
 	_cleanup_(network_unrefp) struct network *network = NULL;
 	_cleanup_(model_unrefp) struct model *model = NULL;
 	_cleanup_(plan_unrefp) struct plan *plan = NULL;
 	int r;
 
-	r = open_network(m, fds[0], st, &network, reterr);
+	r = open_network(m, fds[0], files, &network, reterr);
 	if (r >= 0)
 		r = offer_planes(network, load, fds + 2, reterr);
 	if (r >= 0)
@@ -189,21 +218,20 @@ int models_load(struct models *m, const struct worker_load *load, const int *fds
 {
 	_cleanup_(cl_plan_freep) struct cl_plan *plan = NULL;
 	_cleanup_free_ struct loaded *l = calloc(1, sizeof *l);
-	struct stat st;
+	struct files files;
 	int r;
 
 	if (!l)
 		return -ENOMEM;
-	r = check_load(m, load, n, &st, fds, reterr);
+	r = check_load(m, load, n, fds, &files, reterr);
 	if (r >= 0)
-		r = build(m, load, fds, &st, &plan, reterr);
+		r = build(m, load, fds, &files, &plan, reterr);
 	if (r >= 0)
 		r = measure(plan, ret_run_nsec, reterr);
 	if (r < 0)
 		return r;
 	l->id = load->plan;
-	l->dev = st.st_dev;
-	l->head = st.st_ino;
+	l->files = files;
 	l->plan = take_ptr(plan);
 	list_append(&m->plans, &l->link);
 	m->n++;
