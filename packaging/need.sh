@@ -4,7 +4,7 @@
 build_packages="build-essential meson ninja-build pkgconf libsystemd-dev libyaml-dev zlib1g-dev
 	libprotobuf-c-dev protobuf-c-compiler libonnx-dev libjpeg-dev libpng-dev libzstd-dev libdnnl-dev ocl-icd-opencl-dev"
 run_packages="dbus python3"
-test_packages="libcunit1-dev xz-utils qemu-user upower power-profiles-daemon umockdev python3-dbusmock python3-gi
+test_packages="libcunit1-dev strace xz-utils qemu-user upower power-profiles-daemon umockdev python3-dbusmock python3-gi
 	gir1.2-umockdev-1.0 pocl-opencl-icd oclgrind clang"
 
 as_root() {

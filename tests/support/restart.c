@@ -29,6 +29,7 @@ static struct stored {
 static size_t n_stored; /* with the array under the mutex */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static int notify = -1;
+static const char *trace;
 static atomic_uint n_synced;
 
 static void die(const char *what)
@@ -209,6 +210,25 @@ static bool is_up(sd_bus *bus)
 	return owned;
 }
 
+bool restart_trace(const char *path)
+{
+	trace = path;
+	return !path || system("strace -D -o /dev/null true 2>/dev/null") == 0;
+}
+
+/* As a grandchild, so that the daemon has the pid that LISTEN_PID names. A tracee cannot look for leaks. */
+static void exec_traced(char *const *argv)
+{
+	char *traced[48] = {(char *) "strace", (char *) "-D", (char *) "-f", (char *) "-qq", (char *) "-o", (char *) trace,
+		(char *) "-e", (char *) "trace=open,openat,openat2", (char *) "-e", (char *) "signal=none"};
+	size_t n = 10;
+
+	for (; *argv && n < 47; argv++)
+		traced[n++] = *argv;
+	(void) setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
+	(void) execvp(traced[0], traced);
+}
+
 static pid_t spawn(char *const *argv)
 {
 	pid_t parent = getpid(), pid;
@@ -221,6 +241,8 @@ static pid_t spawn(char *const *argv)
 		if (getppid() != parent)
 			_exit(127);
 		pass_descriptors();
+		if (trace)
+			exec_traced(argv);
 		(void) execvp(argv[0], argv);
 		_exit(127);
 	}

@@ -20,6 +20,13 @@ void restart_init(void);
  */
 pid_t restart_start(const char *const *args, uint64_t *ret_started_nsec);
 
+/**
+ * restart_trace() - from now on daemons run under strace, which writes the files that they open to @path; NULL: no more
+ *
+ * Return: false when there is no strace, or it may not trace.
+ */
+bool restart_trace(const char *path);
+
 /** restart_stop() - with @signal, and wait. Return: as waitpid()'s status */
 int restart_stop(pid_t pid, int signal);
 
