@@ -4,12 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/magic.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -20,6 +17,7 @@
 #include "service/holds.h"
 #include "service/journal.h"
 #include "service/manager.h"
+#include "service/memory.h"
 #include "service/session.h"
 
 struct waiter {
@@ -125,7 +123,7 @@ static void release_bytes(struct entry *e)
 	e->charged_bytes = 0;
 }
 
-static void start_job(struct entry *e)
+void entry_start_job(struct entry *e)
 {
 	e->job.device = e->manager->device;
 	e->job.error = (struct error){};
@@ -146,6 +144,7 @@ struct policy_model entry_policy_model(const struct entry *e)
 		.bits_max = e->network->planes_max,
 		.bits_by_hand = e->bits_by_hand,
 		.hold_bits = holds_bits(m, e->name),
+		.memory_bits = e->memory_bits,
 		.profile = m->profile,
 		.profile_bits = m->config->profile_bits[m->profile],
 		.accuracies = e->network->accuracies,
@@ -167,12 +166,33 @@ static void resolve(struct entry *e, struct budget *ret)
 	*ret = e->policy.budget;
 }
 
+static double bits_in_memory(const struct entry *e)
+{
+	return e->plan ? e->active.bits : 0;
+}
+
+/* Under a limit of memory, what sheds goes first: what grows would not fit beside it. */
+static bool somebody_sheds(const struct entry *except)
+{
+	list_for_each (l, &except->manager->entries) {
+		const struct entry *e = list_entry(l, struct entry, link);
+
+		if (e != except && e->memory_bits > 0 && e->job_running
+			&& e->building.bits < bits_in_memory(e))
+			return true;
+	}
+	return false;
+}
+
 static void start_build(struct entry *e, const struct budget *budget)
 {
+	e->postponed = budget->bits > bits_in_memory(e) && somebody_sheds(e);
+	if (e->postponed)
+		return;
 	e->building = *budget;
 	e->job.network = network_ref(e->network);
 	e->job.bits = budget->bits;
-	start_job(e);
+	entry_start_job(e);
 }
 
 static void fail(struct entry *e, int r, const struct error *why)
@@ -209,6 +229,11 @@ static void on_opened(struct entry *e)
 		fdstore_offer(e);
 		r = check_bits(e, e->bits_by_hand, &why);
 	}
+	if (r < 0) {
+		fail(e, r, &why);
+		return;
+	}
+	r = memory_admit(e, &why);
 	if (r < 0) {
 		fail(e, r, &why);
 		return;
@@ -285,11 +310,32 @@ static void keep_plan(struct entry *e, int r)
 	bus_model_switched(e);
 }
 
+/*
+ * The limit was reached all the same: what others use cannot be known. One plane less is tried until there
+ * is none left to go.
+ */
+static bool try_less(struct entry *e)
+{
+	struct budget budget;
+
+	if (e->building.bits <= 1 || (e->plan && e->active.bits < e->building.bits))
+		return false;
+	e->memory_bits = fmax(1, ceil(e->building.bits) - 1);
+	resolve(e, &budget);
+	if (budget.bits >= e->building.bits)
+		return false;
+	start_build(e, &budget);
+	return true;
+}
+
 static void on_built(struct entry *e)
 {
 	int r = e->job.result;
 
 	e->job.network = network_unref(e->job.network);
+	e->admitted = false;
+	if (r == -ENOMEM && try_less(e))
+		return;
 	if (r < 0) {
 		e->job.plan = plan_unref(e->job.plan);
 		if (e->plan)
@@ -304,6 +350,20 @@ static void on_built(struct entry *e)
 	entry_update(e);
 }
 
+static void resume_postponed(struct manager *m)
+{
+	struct budget budget;
+
+	list_for_each_safe (l, n, &m->entries) {
+		struct entry *e = list_entry(l, struct entry, link);
+
+		if (!e->postponed || e->job_running)
+			continue;
+		resolve(e, &budget);
+		start_build(e, &budget);
+	}
+}
+
 static void on_job(struct job *job, void *userdata)
 {
 	_cleanup_(entry_unrefp) struct entry *e = userdata;
@@ -313,14 +373,32 @@ static void on_job(struct job *job, void *userdata)
 	if (e->state == ENTRY_UNLOADED || job->result == -ECANCELED) {
 		job->network = network_unref(job->network);
 		job->plan = plan_unref(job->plan);
+	} else if (e->fd >= 0) {
+		on_opened(e);
+	} else {
+		on_built(e);
+	}
+	if (job->result == -ECANCELED)
+		return; /* so is the builder */
+	if (e->state != ENTRY_UNLOADED)
+		recoder_follow(e);
+	resume_postponed(e->manager);
+	manager_power_follow(e->manager);
+}
+
+static void wake(struct entry *e)
+{
+	struct budget budget;
+	int r;
+
+	e->job.error = (struct error){};
+	r = memory_admit(e, &e->job.error);
+	if (r < 0) {
+		stay_parked(e, r);
 		return;
 	}
-	if (e->fd >= 0)
-		on_opened(e);
-	else
-		on_built(e);
-	recoder_follow(e);
-	manager_power_follow(e->manager);
+	resolve(e, &budget);
+	start_build(e, &budget);
 }
 
 /* What will hold when it comes back is known; it comes back when somebody asks. */
@@ -330,8 +408,9 @@ static void update_parked(struct entry *e, const struct budget *budget)
 	e->bits_by_hand_active = e->bits_by_hand;
 	answer_waiters(e, 0, NULL);
 	fdstore_keep(e);
-	if (e->serving.n_waiting > 0 && !manager_is_asleep(e->manager))
-		start_build(e, budget);
+	if (e->serving.n_waiting == 0 || manager_is_asleep(e->manager) || e->admitted)
+		return;
+	wake(e);
 }
 
 void entry_update(struct entry *e)
@@ -339,7 +418,7 @@ void entry_update(struct entry *e)
 	struct budget budget;
 	bool said;
 
-	if ((e->state != ENTRY_READY && e->state != ENTRY_PARKED) || e->job_running)
+	if ((e->state != ENTRY_READY && e->state != ENTRY_PARKED) || e->job_running || e->postponed)
 		return;
 	resolve(e, &budget);
 	entry_follow_device(e);
@@ -382,155 +461,6 @@ int entry_set_bits(struct entry *e, double bits, sd_bus_message *call, struct er
 	e->bits_by_hand = bits;
 	entry_update(e);
 	return 0;
-}
-
-static bool name_is_valid(const char *name)
-{
-	size_t n = strlen(name);
-
-	if (n == 0 || n >= sizeof((struct entry *) 0)->name || name[0] == '.' || name[0] == '-')
-		return false;
-	return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
-	       == n;
-}
-
-/*
- * A descriptor from a client may be anything: only what can be read at any offset and cannot
- * block is taken.
- */
-static int check_file(
-	const struct config *config, int fd, uint64_t *ret_bytes, struct error *reterr)
-{
-	struct stat st;
-	int flags = fcntl(fd, F_GETFL);
-
-	if (flags < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode) || (flags & (O_ACCMODE | O_PATH)) == O_WRONLY || (flags & O_PATH))
-		return error_set(
-			reterr, -EBADMSG, "the model is not a readable regular file or memfd");
-	if (st.st_size <= 0)
-		return error_set(reterr, -EBADMSG, "the model file is empty");
-	if ((uint64_t) st.st_size > config->model_file_bytes_max)
-		return error_set(reterr, -EDQUOT,
-			"the model file has %" PRIu64 " bytes, %" PRIu64 " are allowed",
-			(uint64_t) st.st_size, config->model_file_bytes_max);
-	*ret_bytes = (uint64_t) st.st_size;
-	return 0;
-}
-
-/* Whoever serves such a file can let our read wait for ever, and all other models behind it. */
-static int check_file_system(int fd, uid_t uid, struct error *reterr)
-{
-	struct statfs fs;
-
-	if (uid == 0 || uid == geteuid())
-		return 0;
-	if (fstatfs(fd, &fs) < 0)
-		return -errno;
-	if (fs.f_type == FUSE_SUPER_MAGIC)
-		return error_set(
-			reterr, -EBADMSG, "the model is on a file system of a user: send a memfd");
-	return 0;
-}
-
-static int check_load(struct manager *m, const char *name, int fd, double bits, uint64_t *ret_bytes,
-	struct error *reterr)
-{
-	struct entry *e;
-
-	if (!name_is_valid(name))
-		return error_set(reterr, -EINVAL,
-			"a model's name is 1 to 63 letters, digits, \".\", \"_\", \"-\", not "
-			"\"%.64s\"",
-			name);
-	if (!isfinite(bits) || bits < 0)
-		return error_set(reterr, -EINVAL, "bits must be 0 or a width, not %g", bits);
-	if (catalog_find(m, name, &e, NULL) >= 0)
-		return error_set(reterr, -EEXIST, "model \"%s\" exists", name);
-	if (m->n_entries >= m->config->models_max)
-		return error_set(reterr, -EDQUOT, "there are %u models, %u are allowed",
-			m->n_entries, m->config->models_max);
-	return check_file(m->config, fd, ret_bytes, reterr);
-}
-
-static int new_entry(
-	struct manager *m, const char *name, int fd, uid_t uid, double bits, struct entry **ret)
-{
-	_cleanup_(entry_unrefp) struct entry *e = calloc(1, sizeof *e);
-	int r;
-
-	if (!e)
-		return -ENOMEM;
-	e->refs = 1;
-	e->manager = m;
-	e->uid = uid;
-	e->bits_by_hand = bits;
-	list_init(&e->link);
-	list_init(&e->waiters);
-	serving_init(&e->serving);
-	memcpy(e->name, name, strlen(name) + 1);
-	e->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (e->fd < 0)
-		return -errno;
-	e->job.fd = e->fd;
-	e->job.head = -1;
-	e->job.keep_head = fdstore_available() || m->worker;
-	fdstore_entry_init(&e->fdstore);
-	r = bus_model_add(e);
-	if (r < 0)
-		return r;
-	*ret = take_ptr(e);
-	return 0;
-}
-
-/* @taken: may be NULL */
-static int add_entry(struct manager *m, const char *name, int fd, uid_t uid, double bits,
-	const struct fdstore_entry *taken, struct entry **ret, struct error *reterr)
-{
-	uint64_t bytes = 0;
-	struct entry *e = NULL;
-	int r;
-
-	r = check_load(m, name, fd, bits, &bytes, reterr);
-	if (r >= 0)
-		r = check_file_system(fd, uid, reterr);
-	if (r < 0)
-		return r;
-	r = limits_charge(
-		&m->limits, uid, LIMIT_BYTES, bytes, m->config->bytes_per_user_max, reterr);
-	if (r < 0)
-		return r;
-	r = new_entry(m, name, fd, uid, bits, &e);
-	if (r < 0) {
-		limits_release(&m->limits, uid, LIMIT_BYTES, bytes);
-		return r;
-	}
-	e->charged_bytes = bytes;
-	if (taken) {
-		e->fdstore = *taken;
-		e->job.head = taken->head;
-	}
-	list_append(&m->entries, &e->link);
-	m->n_entries++;
-	bus_model_added(e);
-	start_job(e);
-	*ret = e;
-	return 0;
-}
-
-int catalog_load(struct manager *m, const char *name, int fd, uid_t uid, double bits,
-	struct entry **ret, struct error *reterr)
-{
-	return add_entry(m, name, fd, uid, bits, NULL, ret, reterr);
-}
-
-int catalog_return(struct manager *m, int fd, const struct fdstore_entry *taken, struct entry **ret,
-	struct error *reterr)
-{
-	const struct fdstore_state *s = &taken->state;
-
-	return add_entry(m, s->name, fd, s->uid, s->bits_by_hand, taken, ret, reterr);
 }
 
 int catalog_find(struct manager *m, const char *name, struct entry **ret, struct error *reterr)
@@ -582,6 +512,7 @@ void catalog_unload(struct entry *e)
 	bus_model_removed(e);
 	entry_leave_device(e);
 	e->plan = plan_unref(e->plan);
+	memory_settle(m);
 	manager_power_follow(m);
 	(void) entry_unref(e);
 }

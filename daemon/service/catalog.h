@@ -52,6 +52,8 @@ enum entry_state {
  * @active: what @plan was built for; @building: what the job is building
  * @policy: what the last decision left for the next; @rule: of it, since @rule_since_nsec, CLOCK_MONOTONIC
  * @bits_by_hand: 0: automatic; @bits_by_hand_active: as it was when @plan was built, to go back to
+ * @memory_bits: what fits beside the others, 0: all of it; @admitted: it counts there, though it is not in
+ *	memory yet; @postponed: it grows when the others have shed
  * @waiters: struct waiter, SetBits() calls to answer when the switch has happened
  */
 struct entry {
@@ -74,7 +76,8 @@ struct entry {
 	struct policy_state policy;
 	uint32_t rule;
 	uint64_t rule_since_nsec;
-	double bits_by_hand, bits_by_hand_active;
+	double bits_by_hand, bits_by_hand_active, memory_bits;
+	bool admitted, postponed;
 	struct job job;
 	bool job_running;
 	struct recoder recoder;
@@ -115,6 +118,9 @@ void catalog_unload(struct entry *e);
 /** entry_ref(), entry_unref() - Return: @e, NULL */
 struct entry *entry_ref(struct entry *e);
 struct entry *entry_unref(struct entry *e);
+
+/** entry_start_job() - give the builder what e->job says; for the files of the catalog */
+void entry_start_job(struct entry *e);
 
 /** entry_policy_model() - what policy_resolve() is told of it; the network must be open */
 struct policy_model entry_policy_model(const struct entry *e);

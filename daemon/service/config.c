@@ -32,6 +32,7 @@ const struct config_key config_keys[] = {
 	{"limits",   "slots-per-session", CONFIG_COUNT, AT(slots_per_session_max), 1,       1024,        NULL},
 	{"limits",   "memory-per-user",   CONFIG_SIZE,  AT(bytes_per_user_max),    MIB,     1024 * GIB,  NULL},
 	{"limits",   "model-file",        CONFIG_SIZE,  AT(model_file_bytes_max),  KIB,     1024 * GIB,  NULL},
+	{"limits",   "planes",            CONFIG_SIZE,  AT(planes_bytes_max),      64 * KIB, 1024 * GIB, "system"},
 	{"limits",   "bus-input",         CONFIG_SIZE,  AT(bus_input_bytes_max),   KIB,     31 * MIB,    NULL},
 	{"cpu",      "threads",           CONFIG_COUNT, AT(threads),               1,       256,         "auto"},
 	{"queue",    "length",            CONFIG_COUNT, AT(queue_length_max),      1,       65536,       NULL},

@@ -28,6 +28,7 @@ struct config_model {
  * @models_max: models in the catalog, of all users
  * @bytes_per_user_max: session memory and planes that one uid has asked for
  * @model_file_bytes_max: largest file that LoadModel() takes
+ * @planes_bytes_max: planes of all models in memory; 0: what the system's limits leave
  * @bus_input_bytes_max: largest input of Infer(); bigger ones need a session
  * @threads: of the CPU device; 0: as many as there are CPUs
  * @queue_length_max: waiting requests of one device, beyond it BUSY
@@ -41,7 +42,7 @@ struct config_model {
 struct config {
 	atomic_uint refs;
 	uint32_t models_max, sessions_per_user_max, slots_per_session_max;
-	uint64_t bytes_per_user_max, model_file_bytes_max, bus_input_bytes_max;
+	uint64_t bytes_per_user_max, model_file_bytes_max, bus_input_bytes_max, planes_bytes_max;
 	uint32_t threads, queue_length_max, deadline_default_ms, inline_run_usec_max;
 	uint32_t reencode_after_ms;
 	uint32_t opencl_check_every, opencl_build_timeout_ms, opencl_run_timeout_ms;

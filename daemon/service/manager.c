@@ -21,6 +21,7 @@
 #include "service/bus_objects.h"
 #include "service/catalog.h"
 #include "service/holds.h"
+#include "service/memory.h"
 #include "service/layers.h"
 #include "service/session.h"
 
@@ -65,6 +66,7 @@ bool manager_cancel(struct manager *m, struct request *request)
 
 static void update_all(struct manager *m)
 {
+	memory_settle(m);
 	list_for_each_safe (l, n, &m->entries)
 		entry_update(list_entry(l, struct entry, link));
 }

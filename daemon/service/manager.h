@@ -30,6 +30,7 @@
  * @reconnect: armed then, the next time after @reconnect_nsec
  * @wake: decides again at @wake_nsec, CLOCK_BOOTTIME, though nothing changes; 0: not armed
  * @recodings: struct recoding, under way; @cache_fd: the folder that keeps them, or -1
+ * @memory_rest_bytes: what the process needs beside planes, see memory.c
  * @config: replaced whole; @config_file: where it came from, NULL: the layers
  */
 struct manager {
@@ -51,7 +52,7 @@ struct manager {
 	uint64_t reconnect_nsec;
 	struct power *power;
 	sd_event_source *wake;
-	uint64_t wake_nsec;
+	uint64_t wake_nsec, memory_rest_bytes;
 	struct limits limits;
 	struct energy_meter energy_meter;
 	struct builder *builder;

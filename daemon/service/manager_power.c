@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "service/catalog.h"
 #include "service/manager.h"
+#include "service/memory.h"
 
 #define MINUTE_NSEC (60 * NSEC_PER_SEC)
 
@@ -212,6 +213,7 @@ void manager_policy_update(struct manager *m, const char *reason)
 {
 	log_debug("policy: %s", reason);
 	take_inputs(&m->inputs, power_inputs(m->power));
+	memory_settle(m);
 	list_for_each_safe(l, n, &m->entries) entry_update(list_entry(l, struct entry, link));
 	if (rules_ask_for(m->rules, SENSE_TIME_OF_DAY) && has_work(m))
 		manager_wake_at(m, clock_boot_nsec() + MINUTE_NSEC);

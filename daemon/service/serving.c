@@ -23,6 +23,7 @@ void serving_init(struct serving *s)
 void serving_done(struct serving *s)
 {
 	s->park = sd_event_source_disable_unref(s->park);
+	s->begin = sd_event_source_disable_unref(s->begin);
 }
 
 /* A bucket that holds one second's worth, at least one request. */
@@ -52,17 +53,35 @@ int serving_admit(struct entry *e, struct error *reterr)
 	return 0;
 }
 
+static int on_begin(sd_event_source *source, void *userdata)
+{
+	entry_update(userdata);
+	return 0;
+}
+
+static int begin(struct entry *e)
+{
+	struct serving *s = &e->serving;
+	int r;
+
+	if (s->begin)
+		return sd_event_source_set_enabled(s->begin, SD_EVENT_ONESHOT);
+	r = sd_event_add_defer(e->manager->event, &s->begin, on_begin, e);
+	return r < 0 ? r : sd_event_source_set_enabled(s->begin, SD_EVENT_ONESHOT);
+}
+
 static int let_wait(struct entry *e, struct request *request)
 {
 	struct serving *s = &e->serving;
 
 	if (s->n_waiting >= e->manager->config->queue_length_max)
 		return -EBUSY;
+	if (begin(e) < 0)
+		return -ENOMEM;
 	request->submitted_nsec = clock_now_nsec();
 	request->waits = true;
 	list_append(&s->waiting, &request->link);
 	s->n_waiting++;
-	entry_update(e);
 	return 0;
 }
 

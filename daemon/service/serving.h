@@ -25,13 +25,14 @@ struct request;
  * struct serving - part of an entry
  * @waiting: struct request without a plan; @n_waiting: how many
  * @park: armed while rules want the model parked when nobody asks; NULL until then
+ * @begin: fires once the loop is back: what waits may be over before its caller knows that it waits
  * @tokens: requests that the rate allows at @tokens_nsec
  * @used_nsec: the last request, CLOCK_MONOTONIC
  */
 struct serving {
 	struct list waiting;
 	uint32_t n_waiting;
-	sd_event_source *park;
+	sd_event_source *park, *begin;
 	double tokens;
 	uint64_t tokens_nsec, used_nsec;
 };

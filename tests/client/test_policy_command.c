@@ -74,7 +74,7 @@ static void test_check(void)
 {
 	write_file("bad.yaml", "version: 1\nrules:\n  - {name: a, when: {on-batery: true}, then: {bits: 2}}\n");
 	CU_ASSERT_EQUAL(policy("check " BITSHED_SOURCE "/config/policies/default.yaml"), 0);
-	CU_ASSERT_TRUE(says("9 rules"));
+	CU_ASSERT_TRUE(says("10 rules"));
 	CU_ASSERT_EQUAL(policy("check bad.yaml"), 1);
 	CU_ASSERT_TRUE(says("bad.yaml:3:"));
 	CU_ASSERT_TRUE(says("on-battery"));

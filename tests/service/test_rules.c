@@ -77,8 +77,8 @@ static void test_shipped_rules_are_taken(void)
 	if (r < 0)
 		printf("%s\n", e.text);
 	CU_ASSERT_EQUAL_FATAL(r, 0);
-	CU_ASSERT_EQUAL(rules->n_rules, 9);
-	CU_ASSERT_EQUAL(rules->n_names, 9);
+	CU_ASSERT_EQUAL(rules->n_rules, 10);
+	CU_ASSERT_EQUAL(rules->n_names, 10);
 	CU_ASSERT_EQUAL(rules->switches_per_hour, 12);
 }
 
