@@ -269,7 +269,8 @@ static bool may_become_better(const struct entry *e)
 {
 	double bits = e->active.bits;
 
-	return e->state == ENTRY_READY && !e->job_running && e->plan && !recoder_is_used(e) &&
+	/* What is low for want of memory has none for the planes above. */
+	return e->state == ENTRY_READY && !e->job_running && e->plan && e->memory_bits <= 0 && !recoder_is_used(e) &&
 	       e->manager->config->reencode_after_ms > 0 && bits == floor(bits) &&
 	       bits != e->recoder.planes_tried && recode_helps(e->network, (uint32_t) bits);
 }

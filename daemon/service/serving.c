@@ -231,5 +231,6 @@ void serving_park(struct entry *e, const char *why)
 	log_info("model %s: parked, %" PRIu64 " bytes of planes given back: %s", e->name, bytes, why);
 	bus_model_parked(e);
 	fdstore_keep(e);
+	recoder_follow(e);
 	manager_power_follow(e->manager);
 }
