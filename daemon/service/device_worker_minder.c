@@ -16,6 +16,7 @@
 
 #define WAIT_FIRST_NSEC (100 * NSEC_PER_MSEC)
 #define WAIT_MOST_NSEC (60 * NSEC_PER_SEC)
+#define ANSWERS_WELL 100
 #define LOOK_NSEC NSEC_PER_SEC /* a worker that dies while nobody asks is noticed within it */
 
 static void set_state(struct device_worker *d, enum device_state state, const char *reason)
@@ -91,12 +92,6 @@ static void forget_worker(struct device_worker *d)
 	worker_stop(&d->client);
 }
 
-static void wait_longer(struct device_worker *d)
-{
-	d->waited_nsec = d->waited_nsec ? MIN_OF(d->waited_nsec * 2, WAIT_MOST_NSEC) : WAIT_FIRST_NSEC;
-	d->retry_at_nsec = clock_now_nsec() + d->waited_nsec;
-}
-
 static uint64_t answered(struct device_worker *d)
 {
 	uint64_t n;
@@ -105,6 +100,18 @@ static uint64_t answered(struct device_worker *d)
 	n = d->status.answered;
 	(void) pthread_mutex_unlock(&d->lock);
 	return n;
+}
+
+static void wait_longer(struct device_worker *d)
+{
+	uint64_t now = answered(d);
+
+	/* It has served well meanwhile: this is another matter. */
+	if (now - d->waited_answered > ANSWERS_WELL)
+		d->waited_nsec = 0;
+	d->waited_answered = now;
+	d->waited_nsec = d->waited_nsec ? MIN_OF(d->waited_nsec * 2, WAIT_MOST_NSEC) : WAIT_FIRST_NSEC;
+	d->retry_at_nsec = clock_now_nsec() + d->waited_nsec;
 }
 
 /* The same place twice, without much in between, and it is not by chance. Return: it is in quarantine now */
@@ -163,7 +170,11 @@ static void hear_tested(const char *kernel, int result, const char *why, void *u
 {
 	struct device_worker *d = userdata;
 
-	ban(d, kernel, result == -EILSEQ ? "its numbers are wrong" : why[0] ? why : "it cannot be built");
+	/* Nothing to judge it with, or no room: that is not its fault. */
+	if (result == -ENOTSUP || result == -ENOMEM)
+		log_notice("opencl: kernel %s is left out: %s", kernel, why);
+	else
+		ban(d, kernel, result == -EILSEQ ? "its numbers are wrong" : why[0] ? why : "it cannot be built");
 }
 
 static void describe(struct device_worker *d, const struct worker_welcome *w)

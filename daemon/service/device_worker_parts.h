@@ -78,7 +78,7 @@ struct device_worker {
 	uint64_t waited_nsec, retry_at_nsec;
 	uint32_t crashes;
 	char crashed_at[WORKER_NAME];
-	uint64_t crashed_answered;
+	uint64_t crashed_answered, waited_answered;
 
 	/* the queue's thread's */
 	struct workspace workspace;
