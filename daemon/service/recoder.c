@@ -56,6 +56,8 @@ static struct recoding *recoding_free(struct recoding *r)
 	(void) network_unref(r->network);
 	if (r->entry->recoder.recoding == r)
 		r->entry->recoder.recoding = NULL;
+	/* One that was cancelled may be wanted again. */
+	recoder_follow(r->entry);
 	(void) entry_unref(r->entry);
 	free(r);
 	return NULL;
@@ -175,8 +177,8 @@ static void *idle_thread(void *userdata)
 	uint64_t one = 1;
 	int fd = r->event_fd;
 
-	(void) sched_setscheduler(0, SCHED_IDLE, &none);
-	r->result = recode_run(r->recode, &r->cancel);
+	/* Never at another priority. */
+	r->result = sched_setscheduler(0, SCHED_IDLE, &none) < 0 ? -errno : recode_run(r->recode, &r->cancel);
 	(void) !write(fd, &one, sizeof one);
 	return NULL;
 }
@@ -301,7 +303,7 @@ void recoder_follow(struct entry *e)
 {
 	struct recoder *r = &e->recoder;
 
-	if (r->recoding && !is_wanted(r->recoding))
+	if (r->recoding && (!is_wanted(r->recoding) || !power_allows(e->manager)))
 		atomic_store(&r->recoding->cancel, true);
 	if (r->planes_tried && e->active.bits != r->planes_tried)
 		r->planes_tried = 0;
