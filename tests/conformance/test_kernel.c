@@ -70,6 +70,18 @@ static void test_names_are_unique(void)
 	}
 }
 
+/* packaging/check-arm64 reads this: each processor must get the rows that are made for it. */
+static void test_chosen_here(void)
+{
+	char text[64];
+
+	printf("\nchosen (%s):", cpu_flags_text(cpu_flags(), text, sizeof text));
+	for (uint32_t op = 0; op < _KERNEL_OP_MAX; op++)
+		printf(" %s", kernel_pick((enum kernel_op) op, cpu_flags(), NULL, 0)->name);
+	printf("\n");
+	CU_ASSERT_PTR_NOT_NULL(kernel_pick(KERNEL_MATMUL, cpu_flags(), NULL, 0));
+}
+
 static void test_mask_takes_flags_away(void)
 {
 	const char *mask = getenv("BITSHED_CPU_MASK");
@@ -117,5 +129,5 @@ static void test_weight_of_level_coding(void)
 }
 
 TEST_MAIN("kernel", TEST(every_op_ends_with_a_scalar_row), TEST(pick_obeys_flags),
-	TEST(pick_obeys_coding), TEST(pick_obeys_columns), TEST(names_are_unique), TEST(mask_takes_flags_away),
+	TEST(pick_obeys_coding), TEST(pick_obeys_columns), TEST(names_are_unique), TEST(chosen_here), TEST(mask_takes_flags_away),
 	TEST(flags_have_words), TEST(depthwise_decode_follows_row_bits), TEST(weight_of_level_coding))
