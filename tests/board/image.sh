@@ -17,8 +17,8 @@ emulate() {
 # board_root ARCH - sets $root to a folder with that Debian
 board_root() {
 	local packages=$board_packages
-	# Tools that are cross-built do not train.
-	[ "$1" != "$(dpkg --print-architecture)" ] || packages=$packages,libdnnl2
+	# Tools that are cross-built do not train, and an OpenCL driver is too slow and large for a board in memory.
+	[ "$1" != "$(dpkg --print-architecture)" ] || packages=$packages,libdnnl2,pocl-opencl-icd
 	root=$boards/root-$1-$(echo "$packages" | sha256sum | cut -c1-12)
 	[ ! -d "$root" ] || return 0
 	need mmdebstrap

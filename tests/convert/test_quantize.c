@@ -292,8 +292,10 @@ static double normal_error(const float *levels, uint32_t planes, double k)
 	for (int i = 0; i < POINTS; i++) {
 		double x = TAIL * (i + 0.5) / POINTS, p = exp(-x * x / 2), smallest = INFINITY;
 
+		/* Not by fmin(): gcc 12 for arm64 crashes on it here. */
 		for (uint32_t j = 0; j < 1u << planes; j++)
-			smallest = fmin(smallest, fabs(x - k * (double) levels[j]));
+			if (fabs(x - k * (double) levels[j]) < smallest)
+				smallest = fabs(x - k * (double) levels[j]);
 		sum += p * smallest * smallest;
 		mass += p;
 	}
