@@ -7,7 +7,7 @@
 
 #include "base/bytes.h"
 
-#define ARENAS_BYTES_MAX (UINT64_C(3) << 30)
+#define ARENAS_BYTES_MAX (UINT64_C(1) << 30)
 
 void bench_done(struct bench *b)
 {

@@ -24,7 +24,7 @@ expect() {
 expect 0 "import" --help
 expect 0 "bitshed-model " --version
 expect 2 "no command 'exprot'" exprot
-for command in import inspect evaluate run compare sweep pack unpack; do
+for command in import inspect evaluate run compare sweep pack unpack classes; do
 	expect 0 "bitshed-model $command" $command --help
 	expect 2 "--help" $command --no-such-option
 	expect 2 "--help" $command
@@ -82,6 +82,8 @@ done
 expect 0 "arithmetic" pack "$folder/net.gguf" --compare
 expect 1 "no packed model file" unpack "$folder/net.gguf" -o "$folder/again.gguf"
 expect 2 "no coder 'lzw'" pack "$folder/net.gguf" -o "$folder/net.packed" --coder lzw
+expect 0 "2 clusters: {" classes "$folder/net.gguf" --data "$test" --bits 4,2 --limit 200
+expect 0 '"clusters":3' classes "$folder/net.gguf" --data "$test" --bits 4 --clusters 3 --limit 200 --json
 expect 1 "widths 1 to 4" evaluate "$folder/net.gguf" --data "$test" --bits 5
 expect 1 "the network takes" evaluate "$folder/net.gguf" --data "$BITSHED_TEST_DATA/kws_500.npy"
 expect 0 '"agreement":' compare "$net" "$folder/net.gguf" --data "$test" --bits 4 --limit 50 --json
