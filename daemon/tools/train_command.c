@@ -18,7 +18,8 @@ const struct command command_train = {
 	.help =
 		"bitshed-model train NET.onnx --data DATA -o NET.gguf [OPTIONS...]\n"
 		"\n"
-		"  -o, --output FILE       the model file to write\n"
+		"  -o, --output FILE       the model file to write; NET.onnx: the trained network in full precision,\n"
+		"                          with --method fp32\n"
 		"  --data DATA             labelled samples to train with\n"
 		"  --data-labels FILE      their labels, where they are not found beside them\n"
 		"  --limit N               use the first N samples only (all)\n"
@@ -307,6 +308,8 @@ static int settle(struct train *t, char *checkpoint, size_t size)
 {
 	struct train_options *o = &t->options;
 
+	if (train_is_onnx(t->import.output) && o->method->codes)
+		return tool_usage(&command_train, "an ONNX file holds no planes: give --method fp32");
 	if (!o->planes)
 		o->planes = o->method->planes_default;
 	if (o->planes < o->method->planes_min || o->planes > o->method->planes_max)

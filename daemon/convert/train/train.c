@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "convert/onnx_write.h"
 #include "convert/train/prepare.h"
 
 /**
@@ -110,6 +111,23 @@ static int other_widths(struct given *g)
 	return r;
 }
 
+bool train_is_onnx(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot && strcmp(dot, ".onnx") == 0;
+}
+
+static int write_onnx(const struct train *t, struct trainer *tr, struct error *reterr)
+{
+	_cleanup_(net_freep) struct net *net = NULL;
+	int r;
+
+	trainer_select(tr, tr->widths - 1);
+	r = prepare_fold(&net, tr->rounded, tr->graph, tr->widths - 1);
+	return r < 0 ? r : onnx_write(net, t->import.output, reterr);
+}
+
 static int write_model(const struct train *t, struct trainer *tr, struct error *reterr)
 {
 	_cleanup_(given_done) struct given g = {.trainer = tr};
@@ -174,7 +192,7 @@ int train_net(struct train *t, const struct net *net, struct error *reterr)
 	if (r >= 0)
 		r = measure(t, tr, shape, classes, reterr);
 	if (r >= 0)
-		r = write_model(t, tr, reterr);
+		r = (train_is_onnx(t->import.output) ? write_onnx : write_model)(t, tr, reterr);
 	if (r >= 0 && t->ret_net)
 		r = prepare_fold(t->ret_net, tr->rounded, tr->graph, tr->widths - 1);
 	if (r >= 0 && t->options.checkpoint)

@@ -7,7 +7,7 @@
 
 /**
  * struct train - what to do
- * @import: source, output, preprocessing, threads, measuring; calibration is done with the training data
+ * @import: source, output (.onnx: the network itself, in full precision), preprocessing, threads, measuring; calibration is done with the training data
  * @data, @data_labels: to train with
  * @loader: what is done to them
  * @accuracies: filled in: [widths] percent by the training engine of import.evaluate, at planes, from 1 up;
@@ -23,6 +23,9 @@ struct train {
 	uint32_t n_accuracies;
 	struct net **ret_net;
 };
+
+/** train_is_onnx() - whether the output is an ONNX file, by its name */
+bool train_is_onnx(const char *path);
 
 /** train_run() - writes import.output and removes the checkpoint. Return: 0 or an errno with words */
 int train_run(struct train *t, struct error *reterr);

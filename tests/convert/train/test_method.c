@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "convert/onnx_write.h"
 #include "convert/train/train.h"
 
 #define SAMPLES 1200
@@ -182,6 +183,32 @@ static void test_few_activation_bits(void)
 	}
 }
 
+/* What a net computes on drawn inputs, before and after it was a file. */
+static void test_onnx_files_come_back(void)
+{
+	_cleanup_(net_freep) struct net *back = NULL;
+	_cleanup_(reference_freep) struct reference *a = NULL, *b = NULL;
+	_cleanup_free_ float *input = drawn_floats(7, 8 * 8 * 3, 1);
+	const struct net *net;
+	struct error e = {};
+	int r;
+
+	make_data();
+	net = begun();
+	r = onnx_write(net, file("back.onnx"), &e);
+	if (r >= 0)
+		r = import_net(&back, file("back.onnx"), &e);
+	if (r < 0)
+		printf("%s\n", error_text(&e, r));
+	CU_ASSERT_EQUAL_FATAL(r, 0);
+	CU_ASSERT_EQUAL_FATAL(reference_new(&a, net), 0);
+	CU_ASSERT_EQUAL_FATAL(reference_new(&b, back), 0);
+	reference_run(a, input);
+	reference_run(b, input);
+	for (int c = 0; c < 4; c++)
+		CU_ASSERT_DOUBLE_EQUAL(reference_value(a, net->output)[c], reference_value(b, back->output)[c], 1e-4);
+}
+
 static void bytes_of(const char *path, char **ret, size_t *size)
 {
 	FILE *f = fopen(path, "r");
@@ -291,7 +318,7 @@ static int child(char **argv)
 
 int main(int argc, char **argv)
 {
-	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(few_activation_bits), TEST(a_killed_run_ends_the_same),
+	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(few_activation_bits), TEST(onnx_files_come_back), TEST(a_killed_run_ends_the_same),
 		TEST(checkpoints_of_others_are_refused), TEST(cleanup), CU_TEST_INFO_NULL};
 	CU_SuiteInfo suites[] = {{"method", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
 	int failed;
