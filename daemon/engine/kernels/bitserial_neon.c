@@ -1,105 +1,130 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two rows per register. CNT counts in bytes, which are summed for as many words as bytes can hold. */
-#include <arm_neon.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+/*
+ * The same byte of 16 rows lies in one register: AND with a byte of a column, CNT and an addition of
+ * bytes do eight products of each row (bitserial_scalar.c has the formula). A piece has 16 bytes at
+ * most, so the counts of a row fit one, and are widened once per piece and plane.
+ */
+#include "engine/kernels/piece_neon.h"
 
-#define LANES 2
-#define WORDS_PER_BYTE 31 /* times 8 bits stays below 256 */
-typedef int64x2_t vec;
+#define WORD_BYTES 8
+#define COLUMNS 4 /* at once */
 
-static inline vec vec_zero(void)
+/* struct near - @byte: of each plane and byte of the piece, of 32 rows */
+struct near {
+	uint8_t byte[BITS_PLANES_MAX][PIECE_WORDS * WORD_BYTES][ROWS];
+	struct scales scales;
+};
+
+_Static_assert(sizeof(struct near) <= KERNEL_SCRATCH_BYTES, "what is near fits the scratch");
+
+static void load_rows(const struct piece *p, struct near *near)
 {
-	return vdupq_n_s64(0);
+	for (uint32_t i = 0; i < p->w->planes; i++)
+		for (uint32_t k = 0; k < p->words; k++)
+			for (uint32_t row = 0; row < ROWS; row += 16) {
+				uint8x16_t bytes[WORD_BYTES];
+
+				piece_bytes(p, i, k, row, bytes);
+				for (uint32_t j = 0; j < WORD_BYTES; j++)
+					vst1q_u8(near->byte[i][k * WORD_BYTES + j] + row, bytes[j]);
+			}
+	piece_scales(p);
 }
 
-static inline vec vec_load(const int64_t *p)
-{
-	return vld1q_s64(p);
-}
+/* Sums have names, so that they stay in registers. */
+#define EACH_1(f) f(0)
+#define EACH_4(f) f(0) f(1) f(2) f(3)
 
-static inline vec vec_set1(int64_t v)
-{
-	return vdupq_n_s64(v);
-}
-
-static inline vec vec_add(vec a, vec b)
-{
-	return vaddq_s64(a, b);
-}
-
-static inline vec vec_shift(vec a, uint32_t n)
-{
-	return vshlq_s64(a, vdupq_n_s64((int64_t) n));
-}
-
-static inline vec vec_multiply_add(vec a, vec b, vec c)
-{
-	return vmlal_s32(a, vmovn_s64(b), vmovn_s64(c));
-}
-
-static inline void vec_put(int32_t *acc, vec v, uint32_t rows, bool add)
-{
-	int64_t sum[LANES];
-
-	vst1q_s64(sum, v);
-	for (uint32_t r = 0; r < rows; r++)
-		acc[r] = (int32_t) (add ? acc[r] + sum[r] : sum[r]);
-}
-
-static inline uint8x16_t count_word(uint8x16_t bytes, uint64x2_t weights, uint64_t d)
-{
-	return vaddq_u8(bytes, vcntq_u8(vreinterpretq_u8_u64(vandq_u64(weights, vdupq_n_u64(d)))));
-}
-
-static inline vec widen(vec sum, uint8x16_t bytes)
-{
-	return vaddq_s64(sum, vreinterpretq_s64_u64(vpaddlq_u32(vpaddlq_u16(vpaddlq_u8(bytes)))));
-}
-
-static inline void count_1(const uint64_t *weights, uint32_t stride, const uint64_t *d,
-	uint32_t words, vec out[1])
-{
-	out[0] = vec_zero();
-	for (uint32_t k = 0; k < words;) {
-		uint32_t end = words - k < WORDS_PER_BYTE ? words : k + WORDS_PER_BYTE;
-		uint8x16_t b = vdupq_n_u8(0);
-
-		for (; k < end; k++)
-			b = count_word(b, vld1q_u64(weights + (size_t) k * stride), d[k]);
-		out[0] = widen(out[0], b);
+#define DECLARE(n) uint16x8_t s##n[4] = {};
+#define CLEAR(n) uint8x16_t a##n = vdupq_n_u8(0), b##n = a##n;
+#define COUNT(n)                                                                                   \
+	{                                                                                          \
+		uint8x16_t d = vld1q_dup_u8(from + (n) * stride);                                  \
+                                                                                                   \
+		a##n = vaddq_u8(a##n, vcntq_u8(vandq_u8(v.val[0], d)));                            \
+		b##n = vaddq_u8(b##n, vcntq_u8(vandq_u8(v.val[1], d)));                            \
 	}
+/* planes of values come from the most significant one down */
+#define WIDEN(n)                                                                                   \
+	s##n[0] = vaddw_u8(vshlq_n_u16(s##n[0], 1), vget_low_u8(a##n));                            \
+	s##n[1] = vaddw_high_u8(vshlq_n_u16(s##n[1], 1), a##n);                                    \
+	s##n[2] = vaddw_u8(vshlq_n_u16(s##n[2], 1), vget_low_u8(b##n));                            \
+	s##n[3] = vaddw_high_u8(vshlq_n_u16(s##n[3], 1), b##n);
+#define ADD(n)                                                                                     \
+	piece_add(p, plane, n, 0, s##n[0], s##n[1]);                                               \
+	piece_add(p, plane, n, 16, s##n[2], s##n[3]);
+
+/* @bits: the first column's word @p->first of its least significant plane */
+#define DEFINE_PLANE(count)                                                                        \
+	static void add_plane_##count(const struct piece *p, const struct near *near,              \
+		uint32_t plane, const uint64_t *bits, uint32_t planes)                             \
+	{                                                                                          \
+		const size_t stride = (size_t) planes * p->w->words * sizeof *bits;                \
+                                                                                                   \
+		EACH_##count(DECLARE)                                                              \
+		for (uint32_t m = planes; m-- > 0;) {                                              \
+			const uint8_t *from = (const uint8_t *) (bits + (size_t) m * p->w->words); \
+			const uint8_t *row = near->byte[plane][0];                                 \
+			const uint8_t *end = row + (size_t) p->words * WORD_BYTES * ROWS;          \
+                                                                                                   \
+			EACH_##count(CLEAR)                                                        \
+			for (; row < end; row += ROWS, from++) {                                   \
+				uint8x16x2_t v = vld1q_u8_x2(row);                                 \
+                                                                                                   \
+				EACH_##count(COUNT)                                                \
+			}                                                                          \
+			EACH_##count(WIDEN)                                                        \
+		}                                                                                  \
+		EACH_##count(ADD)                                                                  \
+	}
+
+DEFINE_PLANE(1)
+DEFINE_PLANE(4)
+
+/* S of the column whose word @p->first is @bits. */
+static int32_t sum_values(const struct piece *p, const uint64_t *bits, uint32_t planes)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t m = 0; m < planes; m++)
+		for (uint32_t k = 0; k < p->words; k++)
+			sum += (uint32_t) __builtin_popcountll(bits[(size_t) m * p->w->words + k]) << m;
+	return (int32_t) sum;
 }
 
-static inline void count_4(const uint64_t *weights, uint32_t stride, const uint64_t *d,
-	size_t column_words, uint32_t words, vec out[4])
+static void multiply_rows(const struct piece *p, const struct near *near, const struct kernel_columns *x,
+	int32_t *acc, uint32_t acc_stride)
 {
-	for (uint32_t c = 0; c < 4; c++)
-		out[c] = vec_zero();
-	for (uint32_t k = 0; k < words;) {
-		uint32_t end = words - k < WORDS_PER_BYTE ? words : k + WORDS_PER_BYTE;
-		uint8x16_t b0 = vdupq_n_u8(0), b1 = b0, b2 = b0, b3 = b0;
+	const size_t stride = (size_t) x->planes * p->w->words;
+	const uint64_t *bits = x->bits + p->first;
 
-		for (; k < end; k++) {
-			uint64x2_t w = vld1q_u64(weights + (size_t) k * stride);
-
-			b0 = count_word(b0, w, d[k]);
-			b1 = count_word(b1, w, d[column_words + k]);
-			b2 = count_word(b2, w, d[2 * column_words + k]);
-			b3 = count_word(b3, w, d[3 * column_words + k]);
+	for (uint32_t n = 0, count; n < x->count; n += count, bits += count * stride) {
+		count = x->count - n >= COLUMNS ? COLUMNS : 1;
+		for (uint32_t c = 0; c < count; c++)
+			piece_start(p, c, sum_values(p, bits + c * stride, x->planes));
+		for (uint32_t i = 0; i < p->w->planes; i++) {
+			if (count == COLUMNS)
+				add_plane_4(p, near, i, bits, x->planes);
+			else
+				add_plane_1(p, near, i, bits, x->planes);
 		}
-		out[0] = widen(out[0], b0);
-		out[1] = widen(out[1], b1);
-		out[2] = widen(out[2], b2);
-		out[3] = widen(out[3], b3);
+		for (uint32_t c = 0; c < count; c++)
+			piece_put(p, c, acc + (size_t) (n + c) * acc_stride);
 	}
 }
-
-#include "engine/kernels/bitserial_tile.h"
 
 void bitserial_neon(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
 	uint32_t acc_stride, void *scratch)
 {
-	bitserial(w, x, acc, acc_stride, scratch);
+	struct near *near = scratch;
+
+	for (uint32_t row = 0; row < w->rows; row += ROWS) {
+		struct piece p = {.w = w, .scales = &near->scales, .row = row};
+
+		p.rows = w->rows - row < ROWS ? w->rows - row : ROWS;
+		while (piece_next(&p)) {
+			load_rows(&p, near);
+			multiply_rows(&p, near, x, acc + row, acc_stride);
+		}
+	}
 }
