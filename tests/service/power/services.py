@@ -1,11 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The real upowerd and power-profiles-daemon over made-up hardware, and stand-ins of python3-dbusmock for
-low-memory-monitor and logind, on a private system bus: what power-probe hears of them, and how soon.
+low-memory-monitor and logind, on a private system bus: what power-probe hears of them, and how soon. What the daemon
+makes of it is in policy.py.
 
-Then the daemon under the shipped policy, on the same sources: which width each leads to, and how soon.
-
-services.py PROBE BITSHEDD SOURCE. Exits 77 with a line that says why when something is not installed.
+services.py PROBE. Exits 77 with a line that says why when something is not installed.
 """
 
 import os
@@ -184,16 +183,6 @@ def real_upower(rig):
     rig.expect("upowerd dies", "battery unknown", "on-battery unknown", within=4)
     rig.start(daemon, environment)
     rig.expect("upowerd is back", "battery 5 %", "on-battery no", within=10)
-
-    def change_power(online, percent):
-        hardware.set_attribute(line, "online", str(int(online)))
-        hardware.uevent(line, "change")
-        change(battery, status="Charging" if online else "Discharging",
-               energy_now=str(percent * 600000), capacity=str(percent))
-
-    change_power(True, 90)
-    rig.expect("a full battery on the line", "battery 90 %", "on-battery no")
-    widths(rig, change_power)
     return hardware
 
 
@@ -214,37 +203,6 @@ def real_profiles(rig):
         rig.expect(f"the profile becomes {name}", f"system-profile {name}")
     rig.stop(child)
     rig.expect("power-profiles-daemon dies", "system-profile unknown", within=4)
-
-
-def widths(rig, change_power):
-    """A model of three planes under the shipped policy, which switches at most every 5 s."""
-    import dbus
-    source = sys.argv[3]
-    daemon = rig.start([sys.argv[2], "--bus=" + rig.clean["DBUS_SYSTEM_BUS_ADDRESS"],
-                        "--config=/nonexistent", f"--policy={source}/config/policies/default.yaml",
-                        f"--sysfs={rig.folder}/none", f"--model=net={source}/tests/golden/accept/drawn.gguf"])
-    rig.until_owned("org.bitshed")
-    model = dbus.Interface(rig.bus.get_object("org.bitshed", "/org/bitshed/model/net"),
-                           "org.freedesktop.DBus.Properties")
-
-    def get(name):
-        return model.Get("org.bitshed.Model1", name)
-
-    rig.until(lambda: get("State") == "ready", "the model")
-    for title, arguments, bits, rule in (
-            ("low", (False, 15), 2, "battery-low"), ("critical", (False, 4), 1, "battery-critical"),
-            ("charging", (True, 60), 3, "full")):
-        time.sleep(5.5)
-        begin = time.monotonic()
-        change_power(*arguments)
-        while get("Rule") != rule and time.monotonic() < begin + 4:
-            time.sleep(0.005)
-        took = time.monotonic() - begin
-        good = get("Rule") == rule and get("Bits") == bits and took <= SOON
-        rig.failures += not good
-        print("%-8s %-46s %g bits by %s after %.0f ms" % (
-            "ok" if good else "FAILED", f"the battery is {title}", get("Bits"), get("Rule"), took * 1e3))
-    rig.stop(daemon)
 
 
 def newer_profiles(rig):
