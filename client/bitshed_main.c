@@ -26,6 +26,8 @@ static const struct verb {
 		"keep a model at --min-bits while this, or the command, runs"},
 	{"why", cmd_why, 1, 1, "NAME", "which rule set the width of a model, and what it saw"},
 	{"monitor", cmd_monitor, 0, 0, "", "print changes as they happen"},
+	{"devices", cmd_devices, 0, 1, "[retry]", "what computes; retry: lift the quarantine, look again"},
+	{"doctor", cmd_doctor, 0, 0, "", "why an OpenCL device is not used, and what helps"},
 	{"policy", cmd_policy, 0, 4096, "VERB ...",
 		"check, simulate, record and replay rules; see bitshed policy --help"},
 };
@@ -52,6 +54,7 @@ static void help(void)
 	       "      --top=N           infer: so many classes, up to 64 (default: 5)\n"
 	       "      --repeat=N        infer: so many times (default: 1)\n"
 	       "      --session         infer: through shared memory\n"
+	       "      --device=WHERE    infer: any, cpu, prefer-opencl or require-opencl\n"
 	       "  -h, --help\n"
 	       "      --version\n\n"
 	       "Exit status: 0 done, 1 failed, 2 usage, 3 no daemon, 4 not allowed, 5 no such "
@@ -71,6 +74,7 @@ enum {
 	OPT_TOP,
 	OPT_REPEAT,
 	OPT_SESSION,
+	OPT_DEVICE,
 	OPT_REASON,
 	OPT_VERSION
 };
@@ -83,7 +87,8 @@ static const struct option options[] = {{"bus", required_argument, NULL, OPT_BUS
 	{"priority", required_argument, NULL, OPT_PRIORITY},
 	{"input", required_argument, NULL, OPT_INPUT}, {"top", required_argument, NULL, OPT_TOP},
 	{"repeat", required_argument, NULL, OPT_REPEAT},
-	{"session", no_argument, NULL, OPT_SESSION}, {"reason", required_argument, NULL, OPT_REASON}, {"help", no_argument, NULL, 'h'},
+	{"session", no_argument, NULL, OPT_SESSION},
+	{"device", required_argument, NULL, OPT_DEVICE}, {"reason", required_argument, NULL, OPT_REASON}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, OPT_VERSION}, {}};
 
 static int usage(const char *expected, const char *given)
@@ -105,6 +110,23 @@ static bool number(double *ret, double least, double most)
 static bool whole(double least, double most, double *ret)
 {
 	return number(ret, least, most) && *ret == (double) (int64_t) *ret;
+}
+
+static int take_device(struct command *c)
+{
+	static const char *const names[] = {
+		[BITSHED_CHOICE_ANY] = "any",
+		[BITSHED_CHOICE_CPU] = "cpu",
+		[BITSHED_CHOICE_PREFER] = "prefer-opencl",
+		[BITSHED_CHOICE_REQUIRE] = "require-opencl",
+	};
+
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (strcmp(optarg, names[i]) == 0) {
+			c->device = (enum bitshed_choice) i;
+			return 0;
+		}
+	return 1 + usage("--device=any, cpu, prefer-opencl or require-opencl", optarg);
 }
 
 /* Return: 0, or an exit code plus one: "--help" ends the program well. */
@@ -163,6 +185,8 @@ static int take_option(struct command *c, int option, const char **bus)
 		return c->input == BITSHED_INPUT_DEFAULT
 			       ? 1 + usage("--input=pixels or floats", optarg)
 			       : 0;
+	case OPT_DEVICE:
+		return take_device(c);
 	case 'h':
 		help();
 		return 1;

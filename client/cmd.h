@@ -32,6 +32,7 @@ struct command {
 	int32_t priority;
 	bool no_wait, session;
 	enum bitshed_input input;
+	enum bitshed_choice device;
 	const char *reason;
 };
 
@@ -45,6 +46,8 @@ int cmd_profile(struct command *c);
 int cmd_hold(struct command *c);
 int cmd_why(struct command *c);
 int cmd_monitor(struct command *c);
+int cmd_devices(struct command *c);
+int cmd_doctor(struct command *c);
 int cmd_policy(struct command *c);
 
 /**

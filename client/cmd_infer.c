@@ -126,6 +126,7 @@ int cmd_infer(struct command *c)
 	struct bitshed_options o = {.min_bits = c->min_bits,
 		.deadline_ms = c->deadline_ms,
 		.priority = c->priority,
+		.device = c->device,
 		.input = c->input};
 	size_t size;
 	int r = bitshed_get_model(c->bus, &m, name, &e);

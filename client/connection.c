@@ -299,6 +299,19 @@ int bitshed_get_profile(struct bitshed *b, char **ret, struct bitshed_error *ret
 	return r < 0 ? fail_bus(reterr, r, &error) : 0;
 }
 
+int bitshed_retry_devices(struct bitshed *b, struct bitshed_error *reterr)
+{
+	_cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	uint32_t lifted = 0;
+	int r = sd_bus_call_method(b->bus, BITSHED_BUS_NAME, BITSHED_PATH, BITSHED_MANAGER_INTERFACE,
+		"RetryDevices", &error, &reply, "");
+
+	if (r >= 0)
+		r = sd_bus_message_read(reply, "u", &lifted);
+	return r < 0 ? fail_bus(reterr, r, &error) : (int) lifted;
+}
+
 int bitshed_set_profile(struct bitshed *b, const char *profile, struct bitshed_error *reterr)
 {
 	_cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;

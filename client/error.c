@@ -37,13 +37,13 @@ static const char *words(uint16_t status)
 	case BITSHED_ERROR_PRECISION_UNAVAILABLE:
 		return "the model runs at fewer bits than the request asks for";
 	case BITSHED_ERROR_DEVICE_LOST:
-		return "the device failed";
+		return "the OpenCL device cannot be used";
 	case BITSHED_ERROR_INVALID_OPTION:
 		return "the daemon does not take these options";
 	case BITSHED_ERROR_INVALID_INPUT:
 		return "the model does not take this kind of input";
 	case BITSHED_ERROR_NOT_READY:
-		return "the model is not ready";
+		return "the model or the device is not ready";
 	default:
 		return "the daemon failed to compute";
 	}

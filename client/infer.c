@@ -6,6 +6,13 @@
 
 #include "internal.h"
 
+static const char *choice_name(enum bitshed_choice choice)
+{
+	return choice == BITSHED_CHOICE_CPU      ? "cpu"
+	       : choice == BITSHED_CHOICE_PREFER ? "prefer-opencl"
+						 : "require-opencl";
+}
+
 static int append_options(sd_bus_message *m, const struct bitshed_options *o)
 {
 	int r = sd_bus_message_open_container(m, 'a', "{sv}");
@@ -19,6 +26,8 @@ static int append_options(sd_bus_message *m, const struct bitshed_options *o)
 	if (r >= 0 && o && o->input != BITSHED_INPUT_DEFAULT)
 		r = sd_bus_message_append(m, "{sv}", "input-type", "s",
 			o->input == BITSHED_INPUT_PIXELS ? "pixels" : "floats");
+	if (r >= 0 && o && o->device != BITSHED_CHOICE_ANY)
+		r = sd_bus_message_append(m, "{sv}", "device", "s", choice_name(o->device));
 	if (r < 0)
 		return r;
 	return sd_bus_message_close_container(m);

@@ -291,6 +291,7 @@ int bitshed_session_submit(struct bitshed_session *s, uint32_t slot,
 		.min_bits = (float) o->min_bits,
 		.deadline_ms = o->deadline_ms,
 		.priority = o->priority,
+		.device = (uint16_t) o->device,
 	};
 
 	int r;

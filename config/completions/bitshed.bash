@@ -33,21 +33,23 @@ _bitshed() {
 	fi
 	case $cur in
 	--bus=*) COMPREPLY=($(compgen -W 'system session' -- "${cur#*=}")); return ;;
+	--device=*) COMPREPLY=($(compgen -W 'any cpu prefer-opencl require-opencl' -- "${cur#*=}")); return ;;
 	--input=*) COMPREPLY=($(compgen -W 'pixels floats' -- "${cur#*=}")); return ;;
 	-*)
 		COMPREPLY=($(compgen -W '--bus= --json --bits= --no-wait --min-bits= --deadline= --priority= --input=
-			--top= --repeat= --session --reason= --help --version' -- "$cur"))
+			--top= --repeat= --session --device= --reason= --help --version' -- "$cur"))
 		[[ ${COMPREPLY-} == *= ]] && compopt -o nospace
 		return ;;
 	esac
 
 	case $verb:$place in
-	:*) COMPREPLY=($(compgen -W 'status models load unload infer bits profile hold why monitor policy' -- "$cur")) ;;
+	:*) COMPREPLY=($(compgen -W 'status models load unload infer bits profile hold why monitor devices doctor policy' -- "$cur")) ;;
 	unload:0 | infer:0 | bits:0 | why:0 | hold:0) COMPREPLY=($(compgen -W "$(_bitshed_models "${bus[@]}")" -- "$cur")) ;;
 	load:1) _filedir gguf ;;
 	infer:1) _filedir ;;
 	hold:1) COMPREPLY=($(compgen -c -- "$cur")) ;;
 	bits:1) COMPREPLY=($(compgen -W 'auto 1 2 3 4 5 6 7 8' -- "$cur")) ;;
+	devices:0) COMPREPLY=($(compgen -W 'retry' -- "$cur")) ;;
 	profile:0) COMPREPLY=($(compgen -W 'power-saver balanced performance' -- "$cur")) ;;
 	esac
 } && complete -F _bitshed bitshed

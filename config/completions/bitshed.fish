@@ -12,7 +12,7 @@ function __bitshed_models
 end
 
 complete -c bitshed -f
-set -l verbs status models load unload infer bits profile hold why monitor policy
+set -l verbs status models load unload infer bits profile hold why monitor devices doctor policy
 set -l none "not __fish_seen_subcommand_from $verbs"
 complete -c bitshed -n $none -a status -d 'The daemon, its devices and models'
 complete -c bitshed -n $none -a models -d 'A table of the models'
@@ -24,6 +24,8 @@ complete -c bitshed -n $none -a profile -d 'Show or set the profile'
 complete -c bitshed -n $none -a hold -d 'Keep a model at a width'
 complete -c bitshed -n $none -a why -d 'Which rule set the width of a model'
 complete -c bitshed -n $none -a monitor -d 'Print changes as they happen'
+complete -c bitshed -n $none -a devices -d 'What computes'
+complete -c bitshed -n $none -a doctor -d 'Why an OpenCL device is not used'
 complete -c bitshed -n $none -a policy -d 'Check, simulate, record and replay rules'
 
 complete -c bitshed -n '__bitshed_verb unload 0' -a '(__bitshed_models)'
@@ -34,6 +36,7 @@ complete -c bitshed -n '__bitshed_verb hold 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb hold 1' -a '(__fish_complete_command)'
 complete -c bitshed -n '__bitshed_verb why 0' -a '(__bitshed_models)'
 complete -c bitshed -n '__bitshed_verb profile 0' -a 'power-saver balanced performance'
+complete -c bitshed -n '__bitshed_verb devices 0' -a retry
 complete -c bitshed -n '__bitshed_verb load 1' -F
 complete -c bitshed -n '__bitshed_verb infer 1' -F
 complete -c bitshed -n '__bitshed_verb policy 0' -a 'check simulate record replay'
@@ -62,5 +65,6 @@ complete -c bitshed -n '__fish_seen_subcommand_from infer' -l input -x -a 'pixel
 complete -c bitshed -n '__fish_seen_subcommand_from infer' -l top -x -d 'So many classes'
 complete -c bitshed -n '__fish_seen_subcommand_from infer' -l repeat -x -d 'So many times'
 complete -c bitshed -n '__fish_seen_subcommand_from infer' -l session -d 'Through shared memory'
+complete -c bitshed -n '__fish_seen_subcommand_from infer' -l device -x -a 'any cpu prefer-opencl require-opencl' -d 'Where'
 complete -c bitshed -s h -l help -d 'Show help'
 complete -c bitshed -l version -d 'Show the version'

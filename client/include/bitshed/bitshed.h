@@ -54,6 +54,14 @@ enum bitshed_input {
 	BITSHED_INPUT_FLOATS   /* float of the same order, preprocessed by the caller */
 };
 
+/** enum bitshed_choice - where one request runs; rules of the operator go before all but the last */
+enum bitshed_choice {
+	BITSHED_CHOICE_ANY,    /* whichever is quicker */
+	BITSHED_CHOICE_CPU,
+	BITSHED_CHOICE_PREFER, /* OpenCL, or the processor when it is not there */
+	BITSHED_CHOICE_REQUIRE /* OpenCL, or -ENODEV; -EAGAIN while it is being prepared */
+};
+
 /**
  * struct bitshed_options - how to treat one request; all zero, or NULL instead of it: the defaults
  * @min_bits: fail with -ERANGE rather than run at less
@@ -65,7 +73,8 @@ struct bitshed_options {
 	uint32_t deadline_ms;
 	int32_t priority;
 	enum bitshed_input input;
-	uint32_t reserved[3]; /* 0 */
+	enum bitshed_choice device;
+	uint32_t reserved[2]; /* 0 */
 };
 
 /**
@@ -122,6 +131,10 @@ struct bitshed_model {
 struct bitshed_device {
 	char *name, *kind;
 	uint32_t threads, queue_length;
+	char *description, *state, *state_reason, *platform, *driver, *version;
+	char **quarantine; /* kernels that are not used, "*": none is; ends with NULL */
+	uint32_t plans, kernels, kernels_cached;
+	uint64_t buffer_bytes, answered, retried, checked, wrong, starts, build_nsec, test_nsec;
 };
 
 /** struct bitshed_daemon - the daemon as it was when asked; read only, later versions append
@@ -219,6 +232,10 @@ BITSHED_API void bitshed_models_free(struct bitshed_model **models);
 BITSHED_API int bitshed_list_devices(
 	struct bitshed *b, struct bitshed_device ***ret, struct bitshed_error *reterr);
 BITSHED_API void bitshed_devices_free(struct bitshed_device **devices);
+
+/** bitshed_retry_devices() - lift the quarantine of devices, look for them again. Return: kernels that were in it;
+ * -ENODEV no worker is installed; -EACCES */
+BITSHED_API int bitshed_retry_devices(struct bitshed *b, struct bitshed_error *reterr);
 
 /**
  * struct bitshed_power_input - what the policy knows of the board

@@ -115,6 +115,29 @@ static void test_sessions_choose_too(void)
 	caller_session_done(&s);
 }
 
+/* What people see of it. */
+static bool prints(const char *verb, const char *expected)
+{
+	char command[512], line[512];
+	bool found = false;
+	FILE *f;
+
+	(void) snprintf(command, sizeof command, "%s --bus=%s %s", TEST_BITSHED, test_bus_address(), verb);
+	f = popen(command, "r");
+	while (f && fgets(line, sizeof line, f))
+		found |= strstr(line, expected) != NULL;
+	return f && pclose(f) == 0 && found;
+}
+
+static void test_commands_tell(void)
+{
+	CU_ASSERT_TRUE(prints("devices", "opencl    ready, "));
+	CU_ASSERT_TRUE(prints("devices", " 0 wrong"));
+	CU_ASSERT_TRUE(prints("--json devices", "\"state\":\"ready\""));
+	CU_ASSERT_TRUE(prints("doctor", "device     opencl, ready"));
+	CU_ASSERT_TRUE(prints("doctor", "kernels right"));
+}
+
 static void test_unknown_device_is_an_invalid_option(void)
 {
 	struct caller_answer a;
@@ -238,6 +261,7 @@ static void test_daemon_ends_well(void)
 
 TEST_MAIN("device_worker", TEST(processor_answers_meanwhile), TEST(require_says_that_it_is_prepared),
 	TEST(every_width_is_the_processors), TEST(answers_are_compared), TEST(sessions_choose_too),
+	TEST(commands_tell),
 	TEST(unknown_device_is_an_invalid_option), TEST(planes_go_with_the_bits),
 	TEST(a_killed_worker_costs_nothing), TEST(quarantine_outlives_the_daemon), TEST(warm_cache),
 	TEST(daemon_ends_well))
