@@ -51,6 +51,7 @@ enum entry_state {
  * @network, @plan: NULL unless READY (network: or PARKED, or being built); @sizes: known with the first plan
  * @active: what @plan was built for; @building: what the job is building
  * @policy: what the last decision left for the next; @rule: of it, since @rule_since_nsec, CLOCK_MONOTONIC
+ * @recoder: better planes for a width that stays; @energy: what inferences have been measured to take
  * @bits_by_hand: 0: automatic; @bits_by_hand_active: as it was when @plan was built, to go back to
  * @memory_bits: what fits beside the others, 0: all of it; @admitted: it counts there, though it is not in
  *	memory yet; @postponed: it grows when the others have shed
@@ -136,7 +137,7 @@ void entry_update(struct entry *e);
  */
 int entry_set_bits(struct entry *e, double bits, sd_bus_message *call, struct error *reterr);
 
-/** entry_ran() - an inference of @plan is done, well. For the statistics */
+/** entry_ran() - @request is answered, well: for statistics and energy */
 void entry_ran(struct entry *e, const struct request *request);
 
 /** entry_leave_device() - before the last reference to the plan goes: the worker lets it go, too */

@@ -25,7 +25,7 @@
  * struct recoding - one re-encoding under way; lives until its last step is done
  * @link: in the manager's list
  * @job: the steps on the builder's thread
- * @key, @cached: of the cache; @cached: it came from there
+ * @key: its name in the cache @cache_fd, -1: there is none; @cached: it was there
  * @event_fd: the idle thread says that it is done, with @result
  * @cancel: nobody wants it any more
  */
