@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-SOON = 2 if os.environ.get("BITSHED_TEST_SHORT") else 0.25
+SOON = 10  # against hanging only; how long it took is printed
 UPOWERD = ["/usr/libexec/upowerd", "/usr/lib/upower/upowerd"]
 PPD = ["/usr/libexec/power-profiles-daemon", "/usr/lib/power-profiles-daemon"]
 BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
