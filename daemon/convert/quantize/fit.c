@@ -112,8 +112,7 @@ void fit_load(struct fit *f, const float *weights, uint32_t n)
 	fit_solve(f);
 }
 
-/* @x[m] = sum over codes of x[code] * product of the signs of the bits in m. */
-static void transform_signs(double *x, uint32_t size)
+void fit_transform(double *x, uint32_t size)
 {
 	for (uint32_t half = 1; half < size; half *= 2)
 		for (uint32_t i = 0; i < size; i += 2 * half)
@@ -174,8 +173,8 @@ void fit_solve(struct fit *f)
 		count[c] = s->end[c] - s->begin[c];
 		moment[c] = f->sum[s->end[c]] - f->sum[s->begin[c]];
 	}
-	transform_signs(count, size);
-	transform_signs(moment, size);
+	fit_transform(count, size);
+	fit_transform(moment, size);
 	solve_prefixes(s, count, moment);
 }
 
@@ -190,8 +189,8 @@ double fit_scales(
 		moment[codes[t]] += weights[t];
 		count[codes[t]]++;
 	}
-	transform_signs(count, 1u << planes);
-	transform_signs(moment, 1u << planes);
+	fit_transform(count, 1u << planes);
+	fit_transform(moment, 1u << planes);
 	solve_prefixes(&s, count, moment);
 	memcpy(alpha, s.alpha[planes], planes * sizeof *alpha);
 	return s.error[planes];

@@ -66,6 +66,16 @@ void fit_joint(struct fit *f, const double *lambda, uint32_t rounds);
 void fit_alternate(struct fit *f, uint32_t planes, uint32_t rounds);
 
 /**
+ * fit_transform() - Walsh and Hadamard's, in place: @x[m] = sum over codes of x[code] * product of the signs of the
+ * bits of m, clear bits -1
+ * @size: a power of two
+ *
+ * Of counts and moments of codes it makes Gram matrices; of a table of levels, divided by @size, what each product
+ * of planes contributes to it (methods D2).
+ */
+void fit_transform(double *x, uint32_t size);
+
+/**
  * fit_scales() - least-squares scales for codes that are given
  * @codes: [n], of @planes planes
  *
