@@ -240,10 +240,10 @@ static void from_uniform(struct fit *f, uint32_t planes)
 	lambda[planes - 1] = 1;
 	largest = 2.6 * sqrt(s->error[0] / 128); /* of as many normal weights, about */
 	best.error[planes] = INFINITY;
-	for (int tenths = 6; tenths <= 20; tenths++) {
+	for (int percent = 30; percent <= 120; percent++) {
 		s->planes = planes;
 		for (uint32_t i = 0; i < planes; i++)
-			s->alpha[planes][i] = ldexp(0.1 * tenths * largest, (int) (planes - 2 - i)) / (1 << planes);
+			s->alpha[planes][i] = ldexp(0.02 * percent * largest, (int) (planes - 2 - i)) / (1 << planes);
 		fit_joint(f, lambda, 1);
 		if (s->error[planes] < best.error[planes])
 			best = *s;
