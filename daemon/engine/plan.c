@@ -81,19 +81,14 @@ static void matrix_init(struct kernel_matrix *ret, const struct matrix *m, const
 }
 
 /* Of narrow activations network_open() has proved that they are. */
-static int pick_matmul(
-	struct step *s, uint32_t cpu, uint32_t columns, struct error *reterr)
+static int pick_matmul(struct step *s, uint32_t cpu, uint32_t columns, struct error *reterr)
 {
-	bool bits = s->op->activation_bits <= 4;
-
-	s->kernel = bits ? kernel_pick(KERNEL_MATMUL_BITS, cpu, &s->matrix, columns) : NULL;
-	s->pack = s->kernel ? kernel_pick(KERNEL_PACK, cpu, NULL, 0) : NULL;
-	if (s->kernel && s->pack)
-		return 0;
-	s->pack = NULL;
-	s->kernel = kernel_pick(KERNEL_MATMUL, cpu, &s->matrix, columns);
+	s->kernel = kernel_pick_product(cpu, &s->matrix, columns, s->op->activation_bits);
 	if (!s->kernel)
 		return error_set(reterr, -ENOTSUP, "no kernel multiplies this matrix");
+	s->pack = NULL;
+	if (s->kernel->op == KERNEL_MATMUL_BITS)
+		s->pack = kernel_pick(KERNEL_PACK, cpu, NULL, 0);
 	return 0;
 }
 

@@ -60,6 +60,30 @@ static void test_pick_obeys_columns(void)
 	}
 }
 
+static void test_product_is_the_cheapest(void)
+{
+	static const int8_t level[256] = {1};
+	struct kernel_matrix w = {.rows = 64, .words = 4, .groups = 2, .group_words = 2};
+
+	for (uint32_t i = 0; i < kernel_count; i++)
+		if (kernel_multiplies(&kernel_table[i], NULL, 1, 1))
+			CU_ASSERT(kernel_table[i].cost > 0);
+	for (uint32_t planes = 1; planes <= BITS_PLANES_MAX; planes++)
+		for (uint32_t bits = 1; bits <= 8; bits++)
+			for (uint32_t j = 0; j < kernel_count; j++) {
+				const struct kernel *k = &kernel_table[j], *best;
+
+				w.planes = planes;
+				w.level = j % 2 ? level : NULL;
+				best = kernel_pick_product(k->needs, &w, 1 + planes, bits);
+				CU_ASSERT_PTR_NOT_NULL_FATAL(best);
+				CU_ASSERT_EQUAL(best->needs & ~k->needs, 0);
+				CU_ASSERT(kernel_multiplies(best, &w, 1 + planes, bits));
+				if (kernel_multiplies(k, &w, 1 + planes, bits))
+					CU_ASSERT(kernel_cost(best, &w, bits) <= kernel_cost(k, &w, bits));
+			}
+}
+
 static void test_names_are_unique(void)
 {
 	for (uint32_t i = 0; i < kernel_count; i++) {
@@ -129,5 +153,5 @@ static void test_weight_of_level_coding(void)
 }
 
 TEST_MAIN("kernel", TEST(every_op_ends_with_a_scalar_row), TEST(pick_obeys_flags),
-	TEST(pick_obeys_coding), TEST(pick_obeys_columns), TEST(names_are_unique), TEST(chosen_here), TEST(mask_takes_flags_away),
+	TEST(pick_obeys_coding), TEST(pick_obeys_columns), TEST(product_is_the_cheapest), TEST(names_are_unique), TEST(chosen_here), TEST(mask_takes_flags_away),
 	TEST(flags_have_words), TEST(depthwise_decode_follows_row_bits), TEST(weight_of_level_coding))

@@ -6,7 +6,7 @@
 #include "engine/kernels/rows.h"
 
 const struct kernel kernel_table[] = {
-#define KERNEL(op_, member_, name_, needs_, tile_, most_, sum_, level_, fits_, scratch_)           \
+#define KERNEL(op_, member_, name_, needs_, tile_, most_, sum_, level_, cost_, each_, fits_, scratch_) \
 	{.name = #name_,                                                                           \
 		.op = KERNEL_##op_,                                                                \
 		.needs = needs_,                                                                   \
@@ -14,6 +14,8 @@ const struct kernel kernel_table[] = {
 		.columns_max = most_,                                                              \
 		.sum = sum_,                                                                       \
 		.level = level_,                                                                   \
+		.cost = cost_,                                                                     \
+		.cost_per_plane = each_,                                                           \
 		.fits = fits_,                                                                     \
 		.scratch = scratch_,                                                               \
 		.member_ = name_},
@@ -30,6 +32,14 @@ bool kernel_takes(const struct kernel *k, const struct kernel_matrix *w, uint32_
 	return !w || ((w->level ? k->level : k->sum) && (!k->fits || k->fits(w)));
 }
 
+bool kernel_multiplies(
+	const struct kernel *k, const struct kernel_matrix *w, uint32_t columns, uint32_t bits)
+{
+	bool product = k->op == KERNEL_MATMUL || (k->op == KERNEL_MATMUL_BITS && bits <= KERNEL_BITS_MAX);
+
+	return product && kernel_takes(k, w, columns);
+}
+
 const struct kernel *kernel_pick(
 	enum kernel_op op, uint32_t cpu, const struct kernel_matrix *w, uint32_t columns)
 {
@@ -40,6 +50,27 @@ const struct kernel *kernel_pick(
 			return k;
 	}
 	return NULL;
+}
+
+uint32_t kernel_cost(const struct kernel *k, const struct kernel_matrix *w, uint32_t bits)
+{
+	return k->cost + k->cost_per_plane * w->planes * (k->op == KERNEL_MATMUL_BITS ? bits : 1);
+}
+
+const struct kernel *kernel_pick_product(
+	uint32_t cpu, const struct kernel_matrix *w, uint32_t columns, uint32_t bits)
+{
+	const struct kernel *best = NULL;
+
+	for (uint32_t i = 0; i < kernel_count; i++) {
+		const struct kernel *k = &kernel_table[i];
+
+		if (!kernel_multiplies(k, w, columns, bits) || (k->needs & ~cpu))
+			continue;
+		if (!best || kernel_cost(k, w, bits) < kernel_cost(best, w, bits))
+			best = k;
+	}
+	return best;
 }
 
 /* One weight from the bits at @bit of each plane, in group @group of its row. */

@@ -145,6 +145,7 @@ typedef void quantize_fn(
  * @columns_per_tile: how many columns the kernel likes at once
  * @columns_max: more of them it cannot do; 0: any number
  * @sum, @level: which codings it can do (matrix products)
+ * @cost, @cost_per_plane: of matrix products, see kernel_cost()
  * @fits: of matrices of those codings, can it do this one? NULL: any
  * @scratch: bytes of scratch for a matrix; NULL: none
  */
@@ -154,6 +155,7 @@ struct kernel {
 	uint32_t needs;
 	uint32_t columns_per_tile, columns_max;
 	bool sum, level;
+	uint32_t cost, cost_per_plane;
 	bool (*fits)(const struct kernel_matrix *w);
 	size_t (*scratch)(const struct kernel_matrix *w, uint32_t columns);
 	union {
@@ -187,6 +189,28 @@ bool kernel_takes(const struct kernel *k, const struct kernel_matrix *w, uint32_
  */
 const struct kernel *kernel_pick(
 	enum kernel_op op, uint32_t cpu, const struct kernel_matrix *w, uint32_t columns);
+
+#define KERNEL_BITS_MAX 4 /* of values of KERNEL_MATMUL_BITS */
+
+/** kernel_multiplies() - is @k a matrix product for @columns of values of @bits? Whatever processor it needs */
+bool kernel_multiplies(
+	const struct kernel *k, const struct kernel_matrix *w, uint32_t columns, uint32_t bits);
+
+/**
+ * kernel_cost() - what a product with many columns costs, to compare the rows of one architecture
+ * @bits: of the values
+ *
+ * Return: about picoseconds (arm64: instructions) for 1000 multiplications
+ */
+uint32_t kernel_cost(const struct kernel *k, const struct kernel_matrix *w, uint32_t bits);
+
+/**
+ * kernel_pick_product() - the row that multiplies @w at the least cost, whether its values are packed or not
+ *
+ * Return: KERNEL_MATMUL or KERNEL_MATMUL_BITS; NULL when none fits, which is never
+ */
+const struct kernel *kernel_pick_product(
+	uint32_t cpu, const struct kernel_matrix *w, uint32_t columns, uint32_t bits);
 
 /** kernel_weight() - the integer weight of row @row, column @column: what every kernel must agree on */
 int32_t kernel_weight(const struct kernel_matrix *w, uint32_t row, uint32_t column);

@@ -30,7 +30,7 @@ _Static_assert(sizeof(struct near) <= KERNEL_SCRATCH_BYTES, "what is near fits t
 
 bool lookup_neon_fits(const struct kernel_matrix *w)
 {
-	return w->planes <= 2 && w->rows >= ROWS;
+	return w->rows >= ROWS;
 }
 
 static void put_table(uint8_t table[2][16], uint16x8_t low, uint16x8_t high)
