@@ -3,13 +3,27 @@
 #pragma once
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 
 #define PEER_NSEC (100 * NSEC_PER_MSEC)
 #define PEER_RUNS_MIN 5
+
+/** peer_now() - nanoseconds; PEER_CLOCK=processor: of processors that this program has used */
+static inline uint64_t peer_now(void)
+{
+	const char *clock = getenv("PEER_CLOCK");
+	struct timespec t;
+
+	if (!clock || strcmp(clock, "processor") != 0)
+		return clock_now_nsec();
+	(void) clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t) t.tv_sec * NSEC_PER_SEC + (uint64_t) t.tv_nsec;
+}
 
 /** peer_run_fn - one run. Return: its nanoseconds */
 typedef uint64_t peer_run_fn(void *userdata);

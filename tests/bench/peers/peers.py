@@ -3,12 +3,14 @@
 """Compares bitshed with ONNX Runtime and oneDNN: the same networks, one run, interleaved, medians.
 
     peers.py PROGRAMS [--networks resnet18,...] [--threads 1,2] [--rounds 7] [--json FILE] [--cache FOLDER]
+                      [--processor-time]
 
 PROGRAMS is the build folder. ONNX Runtime is used when node finds the npm package onnxruntime-node
 (NODE_PATH; `npm install --ignore-scripts onnxruntime-node` is enough), oneDNN when libdnnl-dev was there at
 build time; a line says who is missing. Networks are written by networks.py. All participants are started
 first and then asked in turn, so that what else the machine does meets all of them; each gives the median of
-all its runs.
+all its runs. On a machine that has other work, --processor-time with one thread compares what programs use
+instead of how long they take.
 """
 
 import argparse
@@ -112,7 +114,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json")
     parser.add_argument("--cache", default=os.path.expanduser("~/.cache/bitshed-bench"))
+    parser.add_argument("--processor-time", action="store_true")
     options = parser.parse_args()
+    if options.processor_time:
+        os.environ["PEER_CLOCK"] = "processor"
     options.programs = os.path.abspath(options.programs)
     options.onnxruntime = has_onnxruntime()
     if not options.onnxruntime:
