@@ -37,6 +37,8 @@ runs() {
 	inq 8 --method inq --rate 0.005
 	soft-to-hard 16 --method soft-to-hard --rate 0.01
 	dqa 16 --method dqa --rate 0.01
+	quantization-networks 16 --method quantization-networks --rate 0.01
+	deep-compression 12 --method deep-compression --rate 0.01
 	END
 }
 
