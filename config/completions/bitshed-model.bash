@@ -6,7 +6,7 @@ _bitshed_model() {
 	_init_completion || return
 
 	if ((cword == 1)); then
-		COMPREPLY=($(compgen -W 'import inspect evaluate run compare sweep pack unpack classes train --help --version' -- "$cur"))
+		COMPREPLY=($(compgen -W 'import inspect evaluate run compare sweep pack unpack classes analyse train --help --version' -- "$cur"))
 		return
 	fi
 	command=${words[1]}
@@ -33,7 +33,7 @@ _bitshed_model() {
 	fi
 	case $command:$cword in
 	import:2 | compare:2 | train:2) _filedir onnx ;;
-	compare:3 | inspect:2 | evaluate:2 | run:2 | pack:2 | classes:2) _filedir gguf ;;
+	compare:3 | inspect:2 | evaluate:2 | run:2 | pack:2 | classes:2 | analyse:2) _filedir gguf ;;
 	*) _filedir ;;
 	esac
 } && complete -F _bitshed_model bitshed-model

@@ -9,7 +9,7 @@ function __bitshed_model_methods
     bitshed-model (commandline -opc)[2] --help 2>/dev/null | sed '1,/^Methods:/d; s/^ *\([a-z-]*\).*/\1/'
 end
 
-set -l commands import inspect evaluate run compare sweep pack unpack classes train
+set -l commands import inspect evaluate run compare sweep pack unpack classes analyse train
 set -l none "not __fish_seen_subcommand_from $commands"
 complete -c bitshed-model -n $none -f
 complete -c bitshed-model -n $none -a import -d 'Make a model file of an ONNX network'
@@ -21,6 +21,7 @@ complete -c bitshed-model -n $none -a sweep -d 'Methods and widths into a table 
 complete -c bitshed-model -n $none -a pack -d 'Make a model file smaller, for distribution'
 complete -c bitshed-model -n $none -a unpack -d 'Get the model file from a packed one'
 complete -c bitshed-model -n $none -a classes -d 'Show classes that a width confuses'
+complete -c bitshed-model -n $none -a analyse -d 'Show range and sparsity of the weights'
 complete -c bitshed-model -n $none -a train -d 'Retrain a network for few bits'
 complete -c bitshed-model -n "__fish_seen_subcommand_from $commands; and string match -q -- '-*' (commandline -ct)" \
     -a '(__bitshed_model_options)'

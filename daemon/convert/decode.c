@@ -2,25 +2,8 @@
 #include "convert/decode.h"
 
 #include <errno.h>
-#include <string.h>
 
-/* The int8 weight that kernels see. */
-static int integer_weight(const struct matrix *m, const struct layer *l, uint32_t row, uint32_t column)
-{
-	size_t group = (size_t) row * m->groups + column / m->group_columns;
-	uint32_t code = 0;
-	int w;
-
-	for (uint32_t p = 0; p < l->planes; p++)
-		code = code << 1 | bits_get(l->plane[p], (uint64_t) row * m->row_bits + column);
-	if (m->coding == CODING_LEVEL)
-		return l->level[((size_t) (m->shared_levels ? 0 : row) << l->planes) + code];
-	w = l->base[group];
-	for (uint32_t p = 0; p < l->planes; p++)
-		if (code >> (l->planes - 1 - p) & 1)
-			w += l->step[group * l->planes + p];
-	return w;
-}
+#include "convert/analyse.h"
 
 /**
  * struct target - where the columns of a matrix lie in the net's weight
@@ -67,7 +50,7 @@ static void decode_row(const struct target *t, const struct model *model, const 
 	int64_t sum = 0;
 
 	for (uint32_t c = 0; c < m->columns; c++) {
-		int w = integer_weight(m, l, row, c);
+		int w = layer_weight(m, l, row, c);
 
 		sum += w;
 		t->node->weight[(size_t) row * m->columns + place_of(t, m->columns, c)] = (float) (w * real);

@@ -7,7 +7,7 @@
 
 static const struct command *const commands[] = {
 	&command_import, &command_inspect, &command_evaluate, &command_run, &command_compare, &command_sweep, &command_pack,
-	&command_unpack, &command_classes,
+	&command_unpack, &command_classes, &command_analyse,
 	&command_train,
 };
 

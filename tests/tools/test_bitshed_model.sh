@@ -24,7 +24,7 @@ expect() {
 expect 0 "import" --help
 expect 0 "bitshed-model " --version
 expect 2 "no command 'exprot'" exprot
-for command in import inspect evaluate run compare sweep pack unpack classes; do
+for command in import inspect evaluate run compare sweep pack unpack classes analyse; do
 	expect 0 "bitshed-model $command" $command --help
 	expect 2 "--help" $command --no-such-option
 	expect 2 "--help" $command
@@ -84,6 +84,8 @@ expect 1 "no packed model file" unpack "$folder/net.gguf" -o "$folder/again.gguf
 expect 2 "no coder 'lzw'" pack "$folder/net.gguf" -o "$folder/net.packed" --coder lzw
 expect 0 "2 clusters: {" classes "$folder/net.gguf" --data "$test" --bits 4,2 --limit 200
 expect 0 '"clusters":3' classes "$folder/net.gguf" --data "$test" --bits 4 --clusters 3 --limit 200 --json
+expect 0 "zeros of a kernel" analyse "$folder/net.gguf" --bits 4,2 --svg "$folder/zeros.svg"
+grep -q "</svg>" "$folder/zeros.svg" || failures=$((failures + 1))
 expect 1 "widths 1 to 4" evaluate "$folder/net.gguf" --data "$test" --bits 5
 expect 1 "the network takes" evaluate "$folder/net.gguf" --data "$BITSHED_TEST_DATA/kws_500.npy"
 expect 0 '"agreement":' compare "$net" "$folder/net.gguf" --data "$test" --bits 4 --limit 50 --json

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bitshed-model analyse: range and local sparsity of quantized weights, as a table and as a picture. */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "convert/analyse.h"
+#include "engine/lower.h"
+#include "tools/tool.h"
+
+static int analyse_main(int argc, char **argv);
+
+const struct command command_analyse = {
+	.name = "analyse",
+	.summary = "range and local sparsity of the weights at each width",
+	.run = analyse_main,
+	.help = "bitshed-model analyse NET.gguf [OPTIONS...]\n"
+		"\n"
+		"For each layer: the range of its values in bits (largest over smallest that is not zero), how many\n"
+		"bits its codes would need on average (entropy), and the share of zeros, mean and deviation over rows\n"
+		"and over kernels.\n"
+		"\n"
+		"  --bits LIST    widths, like 4,3,2 (all whole ones of the file)\n"
+		"  --svg FILE     draw sparsity and entropy, a row for each width\n",
+};
+
+static const struct option options[] = {
+	{"bits", required_argument, NULL, 'b'},
+	{"svg", required_argument, NULL, 's'},
+	{"help", no_argument, NULL, 'h'},
+	{},
+};
+
+#define CELL 26
+#define LEFT 90
+
+/* White to dark: 0 to 1. */
+static void draw_cell(FILE *to, uint32_t x, uint32_t y, double part, const char *title, double value)
+{
+	fprintf(to, "<rect x=\"%u\" y=\"%u\" width=\"%u\" height=\"%u\" fill=\"hsl(215,60%%,%.0f%%)\"><title>%s %.3f"
+		    "</title></rect>\n", LEFT + x * CELL, y, CELL - 2, CELL - 2, 96 - 70 * (part < 1 ? part : 1), title,
+		value);
+}
+
+static void draw_head(FILE *to, const struct network *n, int widths)
+{
+	fprintf(to, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %u %d\" font-family=\"sans-serif\" "
+		    "font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n"
+		    "<text x=\"10\" y=\"20\">%s, %s: zeros (above), entropy of the codes (below); a column for each "
+		    "layer</text>\n", LEFT + n->n_matrices * CELL + 20, 60 + 2 * widths * CELL + 20, n->name, n->method);
+}
+
+static int analyse_width(struct network *n, double bits, int row, int widths, FILE *svg, struct error *reterr)
+{
+	_cleanup_(model_unrefp) struct model *m = NULL;
+	int r = model_build(&m, n, bits, reterr);
+
+	if (r >= 0 && svg)
+		fprintf(svg, "<text x=\"10\" y=\"%d\">%g bits</text><text x=\"10\" y=\"%d\">%g bits</text>\n",
+			50 + row * CELL, bits, 70 + (widths + row) * CELL, bits);
+	for (uint32_t i = 0; r >= 0 && i < n->n_matrices; i++) {
+		struct analysis a;
+
+		r = analyse_matrix(&a, m, i);
+		if (r < 0)
+			break;
+		printf("%5g  %5u  %10.2f  %7.2f  %6.1f %% +- %4.1f  %6.1f %% +- %4.1f\n", bits, i, a.range_bits,
+			a.occupancy, 100 * a.rows_mean, 100 * a.rows_deviation, 100 * a.taps_mean,
+			100 * a.taps_deviation);
+		if (svg) {
+			draw_cell(svg, i, (uint32_t) (34 + row * CELL), a.rows_mean, "zeros", a.rows_mean);
+			draw_cell(svg, i, (uint32_t) (54 + (widths + row) * CELL), a.occupancy / m->layers[i].planes, "entropy",
+				a.occupancy);
+		}
+	}
+	return r;
+}
+
+static int analyse(const char *path, const char *bits, FILE *svg, struct error *reterr)
+{
+	_cleanup_(network_unrefp) struct network *n = NULL;
+	float widths[WIDTHS_MAX];
+	int count = 0, r = tool_network(&n, path, reterr);
+
+	if (r >= 0)
+		r = count = tool_widths(n, bits, widths, WIDTHS_MAX, reterr);
+	if (r < 0)
+		return r;
+	printf(" bits  layer  range bits  entropy  zeros of a row    zeros of a kernel\n");
+	if (svg)
+		draw_head(svg, n, count);
+	for (int i = 0; r >= 0 && i < count; i++)
+		r = analyse_width(n, widths[i], i, count, svg, reterr);
+	if (svg)
+		fprintf(svg, "</svg>\n");
+	return r;
+}
+
+static int analyse_main(int argc, char **argv)
+{
+	const char *bits = NULL, *picture = NULL;
+	struct error error = {};
+	FILE *svg = NULL;
+	int option, r;
+
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		if (option == 'h')
+			return tool_help(&command_analyse);
+		if (option == 'b')
+			bits = optarg;
+		else if (option == 's')
+			picture = optarg;
+		else
+			return tool_usage(&command_analyse, "unknown option or missing value");
+	}
+	if (optind + 1 != argc)
+		return tool_usage(&command_analyse, "give one model file");
+	if (picture) {
+		svg = fopen(picture, "we");
+		if (!svg)
+			return tool_fail(&command_analyse, NULL, -errno);
+	}
+	r = analyse(argv[optind], bits, svg, &error);
+	if (svg && fclose(svg) != 0 && r >= 0)
+		r = -EIO;
+	return r < 0 ? tool_fail(&command_analyse, &error, r) : EXIT_SUCCESS;
+}
