@@ -90,8 +90,8 @@ static void put_message(struct message *m, uint32_t field, struct message *inner
 	message_done(inner);
 }
 
-static void put_tensor(struct message *graph, const char *name, int type, const int64_t *dims, uint32_t n_dims,
-	const void *data, size_t bytes)
+static void put_tensor(struct message *graph, const char *name, int type, const int64_t *dims,
+	uint32_t n_dims, const void *data, size_t bytes)
 {
 	struct message t = {};
 

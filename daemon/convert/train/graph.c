@@ -181,8 +181,8 @@ static int add_op(struct build *b, uint32_t node, bool *skip, struct error *rete
 	}
 	if (!class_of(n->kind))
 		return error_set(reterr, -ENOTSUP, "%s: %s cannot be trained", n->name, net_kind_name(n->kind));
-	*op = (struct train_op){.class = n->bits ? &train_op_round : class_of(n->kind), .node = n, .n_inputs = n->n_inputs,
-		.output = n->output};
+	*op = (struct train_op){.class = n->bits ? &train_op_round : class_of(n->kind), .node = n,
+		.n_inputs = n->n_inputs, .output = n->output};
 	g->n_ops++;
 	memcpy(op->inputs, n->inputs, sizeof op->inputs);
 	for (uint32_t k = 0; k < n->n_inputs; k++)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Quantization Networks (methods B3), ternary: a weight becomes alpha times a sum of two sigmoids of T (beta w
- * - b), less one, and T grows until they are steps. Alpha and beta are learned for each layer, the borders b
- * stay at -0.05 and 0.05. Every gradient is that of the formula.
+ * Quantization Networks (methods B3), ternary: a weight becomes alpha times a sum of two sigmoids of
+ * T (beta w - b), less one, and T grows until they are steps. Alpha and beta are learned for each layer,
+ * the borders b stay at -0.05 and 0.05. Every gradient is that of the formula.
  *
- * Our choices: T rises evenly from T_FIRST to T_LAST over the first HARD of the run; then weights are what the
- * steps give, and alpha, biases and normalisation go on.
+ * Our choices: T rises evenly from T_FIRST to T_LAST over the first HARD of the run; then weights are what
+ * the steps give, and alpha, biases and normalisation go on.
  */
 #include <errno.h>
 #include <math.h>

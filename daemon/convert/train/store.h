@@ -42,7 +42,7 @@ struct train_store {
 
 void train_store_done(struct train_store *s);
 
-/** train_store_param() - Return: its index or -ENOMEM. Pointers to params are stale after the next addition */
+/** train_store_param() - Return: its index or -ENOMEM. Pointers to params are stale after the next one */
 int train_store_param(struct train_store *s, float *value, float *grad, size_t n, bool decay, float rate);
 
 /** train_store_block() - Return: 0 or -ENOMEM */

@@ -7,7 +7,8 @@
 
 /**
  * struct train - what to do
- * @import: source, output (.onnx: the network itself, in full precision), preprocessing, threads, measuring; calibration is done with the training data
+ * @import: source, output (.onnx: the network itself, in full precision), preprocessing, threads,
+ *	measuring; calibration is done with the training data
  * @data, @data_labels: to train with
  * @loader: what is done to them
  * @accuracies: filled in: [widths] percent by the training engine of import.evaluate, at planes, from 1 up;

@@ -122,8 +122,8 @@ static uint64_t run_key(const struct trainer *t)
 	uint64_t key = draw_u64(o->seed, 0), n = 0;
 	const float floats[] = {o->optimise.rate, o->optimise.momentum, o->optimise.decay, o->optimise.clip,
 		o->loss.smoothing, o->loss.distil, o->loss.temperature, o->optimise.warm, o->average};
-	const uint32_t numbers[] = {o->planes, o->edge_planes, o->activation_bits, o->batch, o->scratch, o->optimise.optimiser,
-		o->optimise.schedule, loader_count(t->data)};
+	const uint32_t numbers[] = {o->planes, o->edge_planes, o->activation_bits, o->batch, o->scratch,
+		o->optimise.optimiser, o->optimise.schedule, loader_count(t->data)};
 
 	for (size_t i = 0; i < ARRAY_SIZE(floats); i++)
 		key = draw_u64(key, (uint64_t) (floats[i] * 1e6f));

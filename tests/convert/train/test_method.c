@@ -318,7 +318,8 @@ static int child(char **argv)
 
 int main(int argc, char **argv)
 {
-	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(few_activation_bits), TEST(onnx_files_come_back), TEST(a_killed_run_ends_the_same),
+	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(few_activation_bits), TEST(onnx_files_come_back),
+		TEST(a_killed_run_ends_the_same),
 		TEST(checkpoints_of_others_are_refused), TEST(cleanup), CU_TEST_INFO_NULL};
 	CU_SuiteInfo suites[] = {{"method", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
 	int failed;

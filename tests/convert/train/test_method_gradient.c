@@ -13,7 +13,8 @@
 #define DIRECTIONS 5
 
 /**
- * struct fixture - @once: what prepare() finds counts as constant. One layer; the loss is the sum of its weights, each times a drawn number
+ * struct fixture - one layer; the loss is the sum of its weights, each times a drawn number
+ * @once: what prepare() finds counts as constant
  */
 struct fixture {
 	const struct train_method *method;
@@ -76,13 +77,14 @@ static void check(const char *name, uint32_t first, bool once)
 		.moment = {.optimise = &o, .steps = 100}};
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(f.method);
-	f.layer = (struct train_layer){.rows = ROWS, .columns = COLUMNS, .taps = 9, .planes = f.method->planes_default,
-		.store = &f.store, .n_layers = 1, .seed = 3};
+	f.layer = (struct train_layer){.rows = ROWS, .columns = COLUMNS, .taps = 9,
+		.planes = f.method->planes_default, .store = &f.store, .n_layers = 1, .seed = 3};
 	f.layer.weight = drawn_floats(1, ROWS * COLUMNS, 0.3f);
 	f.layer.weight_grad = calloc(ROWS * COLUMNS, sizeof(float));
 	f.heavy = drawn_floats(2, ROWS * COLUMNS, 1);
 	f.hat = calloc(ROWS * COLUMNS, sizeof *f.hat);
-	CU_ASSERT_EQUAL(train_store_param(&f.store, f.layer.weight, f.layer.weight_grad, ROWS * COLUMNS, true, 1), 0);
+	CU_ASSERT_EQUAL(train_store_param(&f.store, f.layer.weight, f.layer.weight_grad, ROWS * COLUMNS, true,
+				1), 0);
 	CU_ASSERT(f.method->init(&f.layer, NULL) >= 0);
 	(void) loss(&f);
 	train_store_clear(&f.store);
