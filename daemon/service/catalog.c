@@ -55,12 +55,14 @@ uint64_t entry_resident_bytes(const struct entry *e)
 void entry_ran(struct entry *e, const struct request *request)
 {
 	struct manager *m = e->manager;
-	uint64_t run_nsec = request->finished_nsec - request->started_nsec;
+	uint64_t run_nsec = request->finished_nsec - request->started_nsec, now = request->finished_nsec;
+	struct reading watts = {};
 
 	stats_add(&e->stats, request->started_nsec - request->submitted_nsec, run_nsec,
 		request->device == REQUEST_ON_CPU);
-	energy_note(&m->energy_meter, &e->energy, request->plan->model->bits, run_nsec,
-		request->finished_nsec, m->inputs.plain[SENSE_POWER_DRAW]);
+	if (energy_due(&m->energy_meter, run_nsec, now))
+		watts = manager_watts(m);
+	energy_note(&m->energy_meter, &e->energy, request->plan->model->bits, run_nsec, now, watts);
 }
 
 struct entry *entry_ref(struct entry *e)

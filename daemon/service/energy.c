@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "engine/cost.h"
 
-/* Meters are looked at every two seconds: the last look at the end of a window lies well inside of it. */
 #define WINDOW_NSEC (5 * NSEC_PER_SEC)
 #define IDLE_BELOW 0.05
 #define BUSY_ABOVE 0.2
@@ -50,11 +49,21 @@ static void open_window(struct energy_meter *m, uint64_t now_nsec)
 	m->owner = NULL;
 }
 
+/* Nothing has run for so long that what the meter says is what it said meanwhile. */
+static bool was_idle(const struct energy_meter *m, uint64_t run_nsec, uint64_t now_nsec)
+{
+	return now_nsec - run_nsec - m->last_nsec >= WINDOW_NSEC;
+}
+
+bool energy_due(const struct energy_meter *m, uint64_t run_nsec, uint64_t now_nsec)
+{
+	return was_idle(m, run_nsec, now_nsec) || now_nsec - m->since_nsec >= WINDOW_NSEC;
+}
+
 void energy_note(struct energy_meter *m, struct energy *e, double bits, uint64_t run_nsec, uint64_t now_nsec,
 	struct reading watts)
 {
-	/* Nothing has run for so long: what the meter says is what it said meanwhile. */
-	if (now_nsec - run_nsec - m->last_nsec >= WINDOW_NSEC) {
+	if (was_idle(m, run_nsec, now_nsec)) {
 		if (watts.known && m->last_nsec > 0)
 			note_idle(m, watts.value);
 		open_window(m, now_nsec - run_nsec);

@@ -33,9 +33,12 @@ struct energy_meter {
 	bool idle_known;
 };
 
+/** energy_due() - is the next energy_note() one that looks at what the board draws? */
+bool energy_due(const struct energy_meter *m, uint64_t run_nsec, uint64_t now_nsec);
+
 /**
  * energy_note() - an inference has run
- * @watts: what the board draws now
+ * @watts: what the board draws now, if energy_due()
  */
 void energy_note(struct energy_meter *m, struct energy *e, double bits, uint64_t run_nsec, uint64_t now_nsec,
 	struct reading watts);

@@ -108,6 +108,9 @@ bool manager_is_asleep(const struct manager *m);
 /** manager_policy_update() - look at the inputs and decide about all models. @reason: for the journal */
 void manager_policy_update(struct manager *m, const char *reason);
 
+/** manager_watts() - what the board draws, by its meter or its battery, looked at now */
+struct reading manager_watts(struct manager *m);
+
 /** manager_inputs_now() - what policy_resolve() sees for any model */
 struct policy_inputs manager_inputs_now(const struct manager *m);
 

@@ -146,6 +146,15 @@ static bool rules_ask_for(const struct rules *rules, enum sense sense)
 	return false;
 }
 
+/* Rules need not ask for the meter, so that it may not have been looked at. */
+struct reading manager_watts(struct manager *m)
+{
+	if (!m->power)
+		return (struct reading){};
+	power_look(m->power);
+	return power_draw(power_inputs(m->power));
+}
+
 struct policy_inputs manager_inputs_now(const struct manager *m)
 {
 	struct policy_inputs inputs = m->inputs;
