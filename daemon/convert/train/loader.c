@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "convert/evaluate.h"
 
 #define CHANNELS_MAX 4
 
@@ -85,7 +86,7 @@ static int read_items(struct loader *l, struct dataset *d, uint32_t classes, str
 {
 	size_t n = shape_elements(l->shape), all;
 	_cleanup_free_ float *scratch = malloc(n * sizeof *scratch);
-	int r = 0;
+	int r = 0, offset = evaluate_label_offset(classes, d);
 
 	if (!bytes_mul(&all, n, l->count))
 		return -ENOMEM;
@@ -102,6 +103,7 @@ static int read_items(struct loader *l, struct dataset *d, uint32_t classes, str
 		l->labels[i] = dataset_label(d, i);
 		if (l->labels[i] < 0)
 			return error_set(reterr, -EINVAL, "sample %u has no label", i);
+		l->labels[i] += offset;
 		if ((uint32_t) l->labels[i] >= classes)
 			return error_set(reterr, -EINVAL, "sample %u has label %d, the network %u classes", i,
 				l->labels[i], classes);
@@ -143,6 +145,13 @@ int loader_open(struct loader **ret, const char *data, const char *labels, const
 uint32_t loader_count(const struct loader *l)
 {
 	return l->count;
+}
+
+uint64_t loader_key(const struct loader *l)
+{
+	const struct loader_options *o = &l->options;
+
+	return draw_u64(draw_u64(draw_u64(o->seed, o->crop), o->flip), l->count);
 }
 
 void loader_shuffle(struct loader *l, uint64_t epoch)

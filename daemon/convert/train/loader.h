@@ -33,6 +33,8 @@ struct loader *loader_free(struct loader *l);
 DEFINE_CLEANUP(struct loader *, loader_free)
 
 uint32_t loader_count(const struct loader *l);
+/** loader_key() - a number that tells options and sizes apart */
+uint64_t loader_key(const struct loader *l);
 
 /** loader_shuffle() - the order of @epoch; without it samples come as they are in the file */
 void loader_shuffle(struct loader *l, uint64_t epoch);

@@ -119,11 +119,11 @@ static int adopt_statistics(struct trainer *t, struct error *reterr)
 static uint64_t run_key(const struct trainer *t)
 {
 	const struct train_options *o = t->options;
-	uint64_t key = draw_u64(o->seed, 0), n = 0;
+	uint64_t key = draw_u64(o->seed, loader_key(t->data)), n = 0;
 	const float floats[] = {o->optimise.rate, o->optimise.momentum, o->optimise.decay, o->optimise.clip,
 		o->loss.smoothing, o->loss.distil, o->loss.temperature, o->optimise.warm, o->average};
 	const uint32_t numbers[] = {o->planes, o->edge_planes, o->activation_bits, o->batch, o->scratch,
-		o->optimise.optimiser, o->optimise.schedule, loader_count(t->data)};
+		o->optimise.optimiser, o->optimise.schedule};
 
 	for (size_t i = 0; i < ARRAY_SIZE(floats); i++)
 		key = draw_u64(key, (uint64_t) (floats[i] * 1e6f));
@@ -263,6 +263,9 @@ static int run_width(struct trainer *t, uint32_t set, float scale, struct error 
 	loss_gradient(&t->options->loss, out->data, t->teacher ? train_graph_output(t->teacher)->data : NULL,
 		t->labels, t->options->batch, (uint32_t) out->elements, scale, out->grad,
 		&t->counters.epoch[set]);
+	if (!isfinite(t->counters.epoch[set].loss))
+		return error_set(reterr, -EDOM, "the loss is no number any more after %llu steps: try a lower --rate",
+			(unsigned long long) t->counters.step);
 	r = train_graph_backward(g, reterr);
 	for (uint32_t i = 0; r >= 0 && i < t->n_layers; i++) {
 		struct train_layer *l = &t->layers[i];

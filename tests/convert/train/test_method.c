@@ -288,6 +288,20 @@ static void test_checkpoints_of_others_are_refused(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "other.checkpoint"));
 }
 
+static void test_divergence_is_told(void)
+{
+	struct train t = job(train_method_find("fp32"));
+	struct error e = {};
+
+	make_data();
+	t.import.output = file("far.gguf");
+	t.options.optimise.rate = 1e30f;
+	t.options.optimise.clip = 0;
+	CU_ASSERT_EQUAL(train_net(&t, begun(), &e), -EDOM);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "--rate"));
+	CU_ASSERT_NOT_EQUAL(access(t.import.output, F_OK), 0);
+}
+
 static void test_cleanup(void)
 {
 	char command[256];
@@ -320,7 +334,7 @@ int main(int argc, char **argv)
 {
 	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(few_activation_bits), TEST(onnx_files_come_back),
 		TEST(a_killed_run_ends_the_same),
-		TEST(checkpoints_of_others_are_refused), TEST(cleanup), CU_TEST_INFO_NULL};
+		TEST(checkpoints_of_others_are_refused), TEST(divergence_is_told), TEST(cleanup), CU_TEST_INFO_NULL};
 	CU_SuiteInfo suites[] = {{"method", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
 	int failed;
 
