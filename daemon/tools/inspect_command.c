@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "convert/card.h"
+#include "tools/inspect_plan.h"
 #include "tools/tool.h"
 
 static int inspect_main(int argc, char **argv);
@@ -12,13 +13,17 @@ const struct command command_inspect = {
 	.name = "inspect",
 	.summary = "layers, widths, sizes, provenance, accuracy",
 	.run = inspect_main,
-	.help = "bitshed-model inspect NET.gguf [--json]\n"
+	.help = "bitshed-model inspect NET.gguf [--json | --plan [--bits N]]\n"
 		"\n"
-		"  --json    for programs\n",
+		"  --json    for programs\n"
+		"  --plan    which kernel runs each layer on this processor, and what others would cost\n"
+		"  --bits N  at this width (the widest)\n",
 };
 
 static const struct option options[] = {
 	{"json", no_argument, NULL, 'j'},
+	{"plan", no_argument, NULL, 'p'},
+	{"bits", required_argument, NULL, 'b'},
 	{"help", no_argument, NULL, 'h'},
 	{},
 };
@@ -214,21 +219,37 @@ static int inspect_main(int argc, char **argv)
 {
 	_cleanup_(network_unrefp) struct network *n = NULL;
 	struct error error = {};
-	bool json = false;
+	const char *bits = NULL;
+	bool json = false, plan = false;
+	float width;
 	int option, r;
 
 	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
 		if (option == 'h')
 			return tool_help(&command_inspect);
-		if (option != 'j')
+		if (option == 'j')
+			json = true;
+		else if (option == 'p')
+			plan = true;
+		else if (option == 'b')
+			bits = optarg;
+		else
 			return tool_usage(&command_inspect, "unknown option");
-		json = true;
 	}
+	if ((json && plan) || (bits && !plan))
+		return tool_usage(&command_inspect, "--json goes alone, --bits with --plan");
 	if (optind + 1 != argc)
 		return tool_usage(&command_inspect, "give one model file");
 	r = tool_network(&n, argv[optind], &error);
 	if (r < 0)
 		return tool_fail(&command_inspect, &error, r);
+	width = (float) n->planes_max;
+	if (plan) {
+		r = bits ? tool_widths(n, bits, &width, 1, &error) : 0;
+		if (r >= 0)
+			r = inspect_plan(n, (double) width, &error);
+		return r < 0 ? tool_fail(&command_inspect, &error, r) : EXIT_SUCCESS;
+	}
 	if (json)
 		print_json(n);
 	else

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include "engine/model.h"
+
+/** inspect_plan() - print the kernels that @n runs with at @bits on this processor */
+int inspect_plan(struct network *n, double bits, struct error *reterr);
