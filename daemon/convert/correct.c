@@ -290,21 +290,42 @@ static int correct_step(struct pass *p)
 	return 0;
 }
 
-/* Squared difference of all outputs, as the last step left them, to the fp32 network's. */
-static double output_error(const struct pass *p)
+static uint32_t largest(const float *x, uint32_t n)
 {
-	uint32_t n = p->calibration->outputs_each;
-	double sum = 0;
+	uint32_t at = 0;
+
+	for (uint32_t i = 1; i < n; i++)
+		at = x[i] > x[at] ? i : at;
+	return at;
+}
+
+/**
+ * struct distance - of all outputs, as the last step left them, to the fp32 network's
+ * @error: squared difference over the square of fp32's
+ * @agreement: part of the samples with the same first class
+ */
+struct distance {
+	double error, agreement;
+};
+
+static struct distance measure_output(const struct pass *p)
+{
+	uint32_t n = p->calibration->outputs_each, same = 0;
+	double error = 0, square = 0;
 
 	for (uint32_t i = 0; i < p->b->n_samples; i++) {
 		struct workspace w = bench_space(p->b, i, 0);
 		const float *x = exec_value(p->plan, &w, p->model->network->output);
 		const float *y = p->calibration->outputs + (size_t) i * n;
 
-		for (uint32_t c = 0; c < n; c++)
-			sum += ((double) x[c] - (double) y[c]) * ((double) x[c] - (double) y[c]);
+		for (uint32_t c = 0; c < n; c++) {
+			error += ((double) x[c] - (double) y[c]) * ((double) x[c] - (double) y[c]);
+			square += (double) y[c] * (double) y[c];
+		}
+		same += largest(x, n) == largest(y, n);
 	}
-	return sum;
+	return (struct distance){.error = square > 0 ? error / square : error,
+		.agreement = (double) same / p->b->n_samples};
 }
 
 static int run_steps(struct pass *p, bool measured)
@@ -335,7 +356,7 @@ static int correct_width(struct export *e, const struct calibration *c, struct b
 	_cleanup_(model_unrefp) struct model *model = NULL;
 	_cleanup_(plan_unrefp) struct plan *plan = NULL;
 	struct pass p = {.e = e, .calibration = c, .b = b, .planes = planes};
-	double corrected;
+	struct distance corrected, plain;
 	int r = model_build(&model, network, planes, reterr);
 
 	if (r >= 0)
@@ -347,14 +368,20 @@ static int correct_width(struct export *e, const struct calibration *c, struct b
 	p.model = model;
 	p.plan = plan;
 	r = run_steps(&p, true);
-	corrected = output_error(&p);
-	if (r >= 0)
-		r = run_steps(&p, false);
-	if (r < 0 || corrected <= output_error(&p))
+	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < e->n_matrices; i++)
+	corrected = measure_output(&p);
+	r = run_steps(&p, false);
+	if (r < 0)
+		return r;
+	plain = measure_output(&p);
+	for (uint32_t i = 0; plain.error < corrected.error && i < e->n_matrices; i++)
 		if (!is_decided(&p, i))
 			reset(&e->matrices[i], model->layers[i].planes);
+	if (planes == network->planes_max) {
+		e->output_error = fmin(plain.error, corrected.error);
+		e->agreement = plain.error < corrected.error ? plain.agreement : corrected.agreement;
+	}
 	return 0;
 }
 

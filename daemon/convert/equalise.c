@@ -12,6 +12,9 @@
 /* No channel counts as narrower than this part of the widest: other pictures may use it more. */
 #define NARROWEST 0.01f
 #define LOG_MOST 9.0f
+/* How much of a measured range moves into the matrices that read it: their rounding errors are compensated
+ * (calibrated_grid.c), those of values are not. Between two matrices it is half. */
+#define MEASURED_SHARE 0.75f
 
 /**
  * struct reader - a matrix that reads the channels of a value
@@ -247,6 +250,7 @@ static void equalise_link(const struct link *l, const struct calibration *c, flo
 {
 	uint32_t n = l->maker->outputs;
 	float most = c ? measured(l, c, range) : made(l, range), mean = 0;
+	float share = c ? MEASURED_SHARE : 0.5f;
 
 	if (!(most > 0) || !isfinite(most))
 		return;
@@ -254,7 +258,7 @@ static void equalise_link(const struct link *l, const struct calibration *c, flo
 		float read = read_channel(l, i, 1);
 
 		range[i] = fmaxf(range[i], NARROWEST * most);
-		scale[i] = read > 0 ? (logf(read) - logf(range[i])) / 2 : -logf(range[i]);
+		scale[i] = read > 0 ? (1 - share) * logf(read) - share * logf(range[i]) : -logf(range[i]);
 		mean += scale[i] / (float) n;
 	}
 	for (uint32_t i = 0; i < n; i++)

@@ -94,11 +94,12 @@ struct second_moment;
  * @planes_of: [n_matrices], planes of each matrix that sheds, in place of @planes; or NULL
  * @moments: [n_matrices], of the inputs, borrowed; NULL: measured when they are needed
  * @given: by training; NULL: every matrix is quantized here
+ * @whole_grid: matrices of eight planes are plain int8: best at eight planes, poor at few
  */
 struct export_options {
 	const struct quantizer *quantizer;
 	uint32_t planes, edge_planes, group_columns, activation_bits;
-	bool per_tensor;
+	bool per_tensor, whole_grid;
 	uint64_t seed;
 	enum calibrate_clip clip;
 	const uint32_t *planes_of;
@@ -106,6 +107,11 @@ struct export_options {
 	const struct export_given *given;
 };
 
+/**
+ * struct export - a network in the making
+ * @agreement, @output_error: of the widest width to fp32, over the calibration samples: part of the first
+ *	classes that is the same, mean square over that of the outputs; correct_widths() measures them
+ */
 struct export {
 	const struct net *net;
 	struct export_options options;
@@ -125,6 +131,7 @@ struct export {
 	struct export_matrix *matrices;
 	uint32_t n_matrices;
 	uint32_t output;
+	double agreement, output_error;
 };
 
 struct export *export_free(struct export *e);

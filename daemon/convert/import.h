@@ -10,6 +10,7 @@
  * @calibrate, @calibrate_labels: data set, or NULL: ranges from batch normalisation
  * @preprocess: valid when @has_preprocess; else pixels are taken as they are
  * @equalise: give the channels between two matrices one range
+ * @keep_nested: keep nested planes even where plain int8 would agree better with fp32 at eight
  * @correct: match the fp32 network's statistics at each width (needs @calibrate)
  * @evaluate, @evaluate_labels: data set for the accuracy card, or NULL
  * @sensitivity: how many samples tell what each matrix costs at fewer planes; 0: the file does not say
@@ -22,7 +23,7 @@ struct import {
 	const char *onnx, *output, *calibrate, *evaluate, *evaluate_labels, *labels,
 		*method;
 	struct preprocess preprocess;
-	bool has_preprocess, equalise, correct;
+	bool has_preprocess, equalise, keep_nested, correct;
 	uint32_t samples, sensitivity;
 	double average_bits;
 	struct export_options options;

@@ -178,7 +178,7 @@ int export_weights(struct export *e, struct samples *samples, uint32_t limit, st
 			e->options.quantizer->name);
 	for (uint32_t i = 0; i < e->n_matrices; i++)
 		all += (uint64_t) e->matrices[i].rows * e->matrices[i].columns;
-	e->whole_grid = needs_whole_grid(e);
+	e->whole_grid = e->options.whole_grid || needs_whole_grid(e);
 	while (r >= 0 && b.end < e->n_matrices) {
 		if (batch_next(&b, e) && samples && !e->options.moments)
 			r = second_moments(b.moments, b.wanted, e, samples, limit, threads, progress,

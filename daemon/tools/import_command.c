@@ -34,6 +34,7 @@ const struct command command_import = {
 		"                          widths like 2.5 choose; 0: none (32)\n"
 		"  --clip mse|min-max      how activation ranges are chosen (min-max at 8 bits, else mse)\n"
 		"  --equalise              give the channels between two matrices one range\n"
+		"  --keep-nested           keep nested planes even where plain int8 agrees better at 8 bits\n"
 		"  --no-correction         do not match the fp32 network's statistics at each width\n"
 		"  --labels FILE           names of the classes, one a line\n"
 		"  --evaluate DATA         measure each width and store the accuracies in the file\n"
@@ -64,6 +65,7 @@ enum {
 	OPTION_SENSITIVITY,
 	OPTION_CLIP,
 	OPTION_EQUALISE,
+	OPTION_KEEP_NESTED,
 	OPTION_NO_CORRECTION,
 	OPTION_LABELS,
 	OPTION_EVALUATE,
@@ -90,6 +92,7 @@ static const struct option options[] = {
 	{"sensitivity", required_argument, NULL, OPTION_SENSITIVITY},
 	{"clip", required_argument, NULL, OPTION_CLIP},
 	{"equalise", no_argument, NULL, OPTION_EQUALISE},
+	{"keep-nested", no_argument, NULL, OPTION_KEEP_NESTED},
 	{"no-correction", no_argument, NULL, OPTION_NO_CORRECTION},
 	{"labels", required_argument, NULL, OPTION_LABELS},
 	{"evaluate", required_argument, NULL, OPTION_EVALUATE},
@@ -181,6 +184,9 @@ static bool parse_option(struct import *i, int option, const char *text, uint32_
 		return true;
 	case OPTION_EQUALISE:
 		i->equalise = true;
+		return true;
+	case OPTION_KEEP_NESTED:
+		i->keep_nested = true;
 		return true;
 	case OPTION_NO_CORRECTION:
 		i->correct = false;
