@@ -44,6 +44,8 @@ static uint32_t detect(void)
 		flags |= CPU_AVX512_VNNI;
 	if ((flags & CPU_AVX512) && (c & bit_AVX512VPOPCNTDQ))
 		flags |= CPU_AVX512_VPOPCNT;
+	if ((flags & CPU_AVX512) && (c & bit_AVX512VBMI))
+		flags |= CPU_AVX512_VBMI;
 	return flags;
 }
 #elif defined(__aarch64__) && defined(__linux__)
@@ -103,6 +105,7 @@ const char *cpu_flags_text(uint32_t flags, char *buffer, uint32_t size)
 		{CPU_AVX512, "avx512"},
 		{CPU_AVX512_VNNI, "avx512-vnni"},
 		{CPU_AVX512_VPOPCNT, "avx512-vpopcnt"},
+		{CPU_AVX512_VBMI, "avx512-vbmi"},
 		{CPU_GFNI, "gfni"},
 		{CPU_NEON, "neon"},
 		{CPU_DOTPROD, "dotprod"},
