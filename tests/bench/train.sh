@@ -35,6 +35,7 @@ runs() {
 	bwn 24 --method bwn --rate 0.02
 	kurtosis 24 --method kurtosis --rate 0.02
 	inq 8 --method inq --rate 0.005
+	cpq 12 --method cpq --rate 0.01
 	soft-to-hard 16 --method soft-to-hard --rate 0.01
 	dqa 16 --method dqa --rate 0.01
 	quantization-networks 16 --method quantization-networks --rate 0.01
