@@ -88,7 +88,8 @@ static const struct option options[] = {{"bus", required_argument, NULL, OPT_BUS
 	{"input", required_argument, NULL, OPT_INPUT}, {"top", required_argument, NULL, OPT_TOP},
 	{"repeat", required_argument, NULL, OPT_REPEAT},
 	{"session", no_argument, NULL, OPT_SESSION},
-	{"device", required_argument, NULL, OPT_DEVICE}, {"reason", required_argument, NULL, OPT_REASON}, {"help", no_argument, NULL, 'h'},
+	{"device", required_argument, NULL, OPT_DEVICE},
+	{"reason", required_argument, NULL, OPT_REASON}, {"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, OPT_VERSION}, {}};
 
 static int usage(const char *expected, const char *given)

@@ -32,8 +32,10 @@ static void print(const struct bitshed_model *m, const struct bitshed_power_inpu
 {
 	int known = 0;
 
-	printf("%s: %.3g of %.3g bits%s\n  rule             %s: %s\n  since            %.0f s\n", m->name,
-		m->bits, m->bits_max, strcmp(m->state, "parked") == 0 ? ", parked" : "", m->rule,
+	printf("%s: %.3g of %.3g bits%s\n"
+	       "  rule             %s: %s\n"
+	       "  since            %.0f s\n",
+		m->name, m->bits, m->bits_max, strcmp(m->state, "parked") == 0 ? ", parked" : "", m->rule,
 		m->rule_text, seconds_since(m->rule_since_nsec));
 	for (size_t i = 0; m->why[i]; i++)
 		printf("  - %s\n", m->why[i]);

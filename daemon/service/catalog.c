@@ -289,7 +289,7 @@ static void swap_plan(struct entry *e)
 	serving_ready(e);
 }
 
-/* The graph is there, the planes could not be: who waits for them is told, who asks later tries again. */
+/* The graph is there, the planes could not be: who waits is told, who asks later tries again. */
 static void stay_parked(struct entry *e, int r)
 {
 	(void) error_set(&e->reason, r, "%s", error_text(&e->job.error, r));
@@ -313,8 +313,8 @@ static void keep_plan(struct entry *e, int r)
 }
 
 /*
- * The limit was reached all the same: what others use cannot be known. One plane less is tried until there
- * is none left to go.
+ * The limit was reached all the same: what others use cannot be known. One plane less is tried until
+ * there is none left to go.
  */
 static bool try_less(struct entry *e)
 {

@@ -48,13 +48,15 @@ enum entry_state {
  * @path: object path; @uid: who loaded it; @charged_bytes: in that user's account
  * @configured: by the operator and not by a call: for all who may set widths
  * @fd: the file, while it is being opened
- * @network, @plan: NULL unless READY (network: or PARKED, or being built); @sizes: known with the first plan
+ * @network, @plan: NULL unless READY (network: or PARKED, or being built)
+ * @sizes: known with the first plan
  * @active: what @plan was built for; @building: what the job is building
- * @policy: what the last decision left for the next; @rule: of it, since @rule_since_nsec, CLOCK_MONOTONIC
+ * @policy: what the last decision left for the next; @rule: of it, since @rule_since_nsec,
+ *	CLOCK_MONOTONIC
  * @recoder: better planes for a width that stays; @energy: what inferences have been measured to take
  * @bits_by_hand: 0: automatic; @bits_by_hand_active: as it was when @plan was built, to go back to
- * @memory_bits: what fits beside the others, 0: all of it; @admitted: it counts there, though it is not in
- *	memory yet; @postponed: it grows when the others have shed
+ * @memory_bits: what fits beside the others, 0: all of it; @admitted: it counts there, though it
+ *	is not in memory yet; @postponed: it grows when the others have shed
  * @waiters: struct waiter, SetBits() calls to answer when the switch has happened
  */
 struct entry {

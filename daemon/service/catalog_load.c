@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What becomes an entry of the catalog: names, descriptors and sizes that callers give are checked here. */
+/* What becomes an entry of the catalog: names, descriptors and sizes of callers are checked here. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -193,8 +193,8 @@ int memory_admit(struct entry *e, struct error *reterr)
 		bytes = room_for_planes(m, &room);
 		settle(m);
 		return error_set(reterr, -ENOMEM,
-			"model %s needs %" PRIu64 " bytes for one bit; of %" PRIu64 " bytes of %s, %" PRIu64
-			" are left for planes and %" PRIu64 " of them taken",
+			"model %s needs %" PRIu64 " bytes for one bit; of %" PRIu64
+			" bytes of %s, %" PRIu64 " are left for planes and %" PRIu64 " of them taken",
 			e->name, memory_model_bytes(e->network, 1), room.limit_bytes, room.by, bytes,
 			resident_of_all(m));
 	}

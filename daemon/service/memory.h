@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Planes of all models have to fit into what the process may use: the limit of its control groups, of its
- * address space, or one that the operator has set. What does not fit is shed before anybody is killed
- * for it: planes of the widest models first, then idle models whole, then loads are refused.
+ * Planes of all models have to fit into what the process may use: the limit of its control groups,
+ * of its address space, or one that the operator has set. What does not fit is shed before anybody is
+ * killed for it: planes of the widest models first, then idle models whole, then loads are refused.
  */
 #pragma once
 
@@ -17,8 +17,8 @@ struct manager;
 
 /**
  * struct memory_room - of the tightest limit there is
- * @limit_bytes: UINT64_MAX: there is none; @rest_bytes: what this process needs of it beside memory that is
- *	shared with others; @by: words for the limit
+ * @limit_bytes: UINT64_MAX: there is none; @rest_bytes: what this process needs of it beside memory
+ *	that is shared with others; @by: words for the limit
  */
 struct memory_room {
 	uint64_t limit_bytes, rest_bytes;

@@ -68,8 +68,8 @@ static uint64_t group_limit(void)
 }
 
 /*
- * @own: what a control group counts and nobody shares; @mapped: what the address space counts. How much of
- * shared memory is resident is not asked: it counts for us though we have not touched it.
+ * @own: what a control group counts and nobody shares; @mapped: what the address space counts. How
+ * much of shared memory is resident is not asked: it counts for us though we have not touched it.
  */
 static void read_usage(uint64_t *own, uint64_t *mapped)
 {

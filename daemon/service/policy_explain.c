@@ -236,8 +236,9 @@ static void say_others(struct explanation *e, const struct rules *rules,
 	}
 }
 
-void policy_explain(struct explanation *ret, const struct rules *rules, const struct policy_inputs *inputs,
-	const struct policy_model *model, const struct policy_state *state)
+void policy_explain(struct explanation *ret, const struct rules *rules,
+	const struct policy_inputs *inputs, const struct policy_model *model,
+	const struct policy_state *state)
 {
 	ret->n = 0;
 	if (!state->decided)

@@ -13,8 +13,9 @@ struct explanation {
 };
 
 /** policy_explain() - of what policy_resolve() left in @state for the same model. Any thread. */
-void policy_explain(struct explanation *ret, const struct rules *rules, const struct policy_inputs *inputs,
-	const struct policy_model *model, const struct policy_state *state);
+void policy_explain(struct explanation *ret, const struct rules *rules,
+	const struct policy_inputs *inputs, const struct policy_model *model,
+	const struct policy_state *state);
 
 /**
  * cond_describe() - "on-battery is true and battery-percent is at most 20 %". Return: @to

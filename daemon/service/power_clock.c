@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel cancels a timer on CLOCK_REALTIME when that clock is set, and it sets it when the machine wakes
- * up. So a timer that never fires tells of both, and nobody has to compare clocks every few seconds.
+ * The kernel cancels a timer on CLOCK_REALTIME when that clock is set, and it sets it when the machine
+ * wakes up. So a timer that never fires tells of both, and nobody has to compare clocks every few
+ * seconds.
  */
 #include "service/power_clock.h"
 

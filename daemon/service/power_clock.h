@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hears when clocks jump, without looking at them: somebody has set the time, or the machine has slept. */
+/* Hears when clocks jump, without looking at them: the time was set, or the machine has slept. */
 #pragma once
 
 #include <stdint.h>
@@ -11,8 +11,8 @@ struct power_clock;
 
 /**
  * power_clock_new() - begin to listen
- * @jumped: on the loop, after the clock was set or the machine woke up; @slept_nsec: how long it has slept
- *	since the last call, 0: not noticeably
+ * @jumped: on the loop, after the clock was set or the machine woke up; @slept_nsec: how long it has
+ *	slept since the last call, 0: not noticeably
  *
  * Return: 0 or negative errno.
  */

@@ -163,11 +163,15 @@ static void test_hold(void)
 	CU_ASSERT_EQUAL(bitshed("hold nobody --min-bits=3"), 5);
 	CU_ASSERT_EQUAL(bitshed("hold net --min-bits=3 -- sh -c 'exit 7'"), 7);
 	CU_ASSERT_EQUAL(bitshed("hold net --min-bits=3 -- /no/such/program"), 127);
-	CU_ASSERT_EQUAL(bitshed("hold net --min-bits=3 --reason='a photograph' -- " TEST_BITSHED " status"), 0);
+	CU_ASSERT_EQUAL(
+		bitshed("hold net --min-bits=3 --reason='a photograph' -- " TEST_BITSHED " status"),
+		0);
 	CU_ASSERT_TRUE(says("hold      net at 3 bits by user"));
 	CU_ASSERT_TRUE(says(": a photograph"));
 	CU_ASSERT_TRUE(says("inputs    "));
-	CU_ASSERT_EQUAL(live_run("timeout -s INT 1 " TEST_BITSHED " hold net --min-bits=2", out, sizeof out), 124);
+	CU_ASSERT_EQUAL(live_run("timeout -s INT 1 " TEST_BITSHED " hold net --min-bits=2", out,
+				sizeof out),
+		124);
 	CU_ASSERT_TRUE(says("net runs at 2 bits"));
 	CU_ASSERT_EQUAL(bitshed("status --json"), 0);
 	CU_ASSERT_TRUE(says("\"holds\":[],\"inputs\":["));

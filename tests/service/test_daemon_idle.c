@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A daemon with nothing in memory sleeps, whatever its rules look at; and one whose power bus has gone gets it back. */
+/*
+ * A daemon with nothing in memory sleeps, whatever its rules look at; and one whose power bus has gone
+ * gets it back.
+ */
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -24,7 +27,8 @@ static const char rules[] = "version: 1\n"
 			    "rules:\n"
 			    "  - {name: hot, when: {temperature: above 80 C}, then: {bits: at most 1}}\n"
 			    "  - {name: weak, when: {under-voltage: true}, then: {bits: at most 1}}\n"
-			    "  - {name: night, when: {time-of-day: '22:00 to 06:00'}, then: {bits: at most 3}}\n";
+			    "  - {name: night, when: {time-of-day: '22:00 to 06:00'}, then: {bits: "
+			    "at most 3}}\n";
 
 static void start(void)
 {

@@ -347,4 +347,5 @@ static void test_who_leaves_in_the_night_is_forgotten(void)
 TEST_MAIN("daemon serving", TEST(a_rule_refuses), TEST(a_rule_slows_down),
 	TEST(answers_stay_the_same_on_one_thread), TEST(an_idle_model_is_parked),
 	TEST(a_parked_model_wakes_at_todays_width), TEST(a_parked_model_can_be_unloaded_and_opened),
-	TEST(a_holder_hears_of_hard_limits), TEST(sleep_parks_and_requests_wait), TEST(who_leaves_in_the_night_is_forgotten))
+	TEST(a_holder_hears_of_hard_limits), TEST(sleep_parks_and_requests_wait),
+	TEST(who_leaves_in_the_night_is_forgotten))

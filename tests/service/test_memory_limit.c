@@ -209,7 +209,8 @@ static void test_a_control_group(void)
 	pid_t pid;
 
 	if (!group[0]) {
-		printf("skipped: no control group with a memory limit can be made here, or a sanitizer needs the memory ");
+		printf("skipped: no control group with a memory limit can be made here, or a "
+		       "sanitizer needs the memory ");
 		return;
 	}
 	pid = test_daemon_start(NULL);

@@ -272,8 +272,8 @@ BITSHED_API int bitshed_hold(struct bitshed *b, const char *model, double min_bi
  * @timeout_ms: 0: only what is there; negative: as long as it takes
  * @ret_bits: what the policy allows now
  *
- * Return: 1 there is news, told at first and after each change; 0 none in time; -ECONNRESET the daemon
- * has gone, and the hold with it; -EPROTO. Any thread, one at a time.
+ * Return: 1 there is news, told at first and after each change; 0 none in time; -ECONNRESET the
+ * daemon has gone, and the hold with it; -EPROTO. Any thread, one at a time.
  */
 BITSHED_API int bitshed_hold_wait(int fd, int timeout_ms, bool *ret_honoured, double *ret_bits,
 	struct bitshed_error *reterr);

@@ -87,8 +87,8 @@ struct bitshed_reply {
 };
 
 /**
- * struct bitshed_hold_record - daemon to who holds a precision, on the descriptor of HoldPrecision(): at first
- * and whenever @honoured changes
+ * struct bitshed_hold_record - daemon to who holds a precision, on the descriptor of
+ * HoldPrecision(): at first and whenever @honoured changes
  * @honoured: 0: a hard limit of the policy is below what is held
  * @bits: what the policy allows now
  */

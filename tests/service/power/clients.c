@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * For policy.py: clients that ask all the time, each a process of its own, and the network that they ask.
+ * For policy.py: clients that ask all the time, each a process of its own, and what they ask.
  *
- *	power-clients write FILE	a network of 4 planes with an accuracy card: 90, 89.5, 85, 40 % at 4, 3, 2, 1 bits
- *	power-clients run ADDRESS MODEL N	until SIGTERM; then "asked A failed F", and exits 1 when F > 0
+ *	power-clients write FILE
+ *		a network of 4 planes with an accuracy card: 90, 89.5, 85, 40 % at 4, 3, 2, 1 bits
+ *	power-clients run ADDRESS MODEL N
+ *		until SIGTERM; then "asked A failed F", and exits 1 when F > 0
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -66,7 +68,8 @@ static void ask(const char *address, const char *model, int to)
 	struct bitshed *bus;
 
 	(void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (bitshed_open(&bus, address, &e) < 0 || bitshed_session_open(&session, bus, model, 1, &e) < 0) {
+	if (bitshed_open(&bus, address, &e) < 0
+		|| bitshed_session_open(&session, bus, model, 1, &e) < 0) {
 		fprintf(stderr, "%s\n", e.text);
 		_exit(2);
 	}
