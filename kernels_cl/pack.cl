@@ -10,10 +10,12 @@ __kernel void pack(LAUNCH_ARGS)
 	uint pixels = l->out_height * l->out_width;
 	__global ulong *out = (__global ulong *) (arena + l->scratch_at);
 	uchar values[64];
+	struct cursor c;
 
 	if (word >= l->words || pixel >= pixels)
 		return;
-	gather_values(arena, l, group, pixel, word * 64, 64, values);
+	cursor_set(&c, l, pixel, word * 64);
+	gather_values(arena, l, &c, group, word * 64, 64, values);
 	out += ((ulong) group * pixels + pixel) * l->activation_planes * l->words + word;
 	for (uint m = 0; m < l->activation_planes; m++) {
 		ulong bits = 0;

@@ -10,6 +10,8 @@
 #define TILE_BYTES (16 * 1024)
 #define TILE_BYTES_CPU (48 * 1024)
 
+#define LOCAL_LEAST 16
+
 struct maker {
 	struct cl_launches *to;
 	const struct cl *cl;
@@ -45,6 +47,9 @@ static void set_sizes(const struct maker *m, struct cl_launch *l, uint64_t x, ui
 	const uint64_t want[3] = {x, y, z};
 
 	fit_local(m->cl, kernel_cl_table[l->kernel].local, l->local);
+	/* No larger than the work along its side, but for the sake of vectors. */
+	while (l->local[0] > LOCAL_LEAST && l->local[0] / 2 >= x)
+		l->local[0] /= 2;
 	for (int i = 0; i < 3; i++)
 		l->global[i] = (size_t) ((want[i] + l->local[i] - 1) / l->local[i] * l->local[i]);
 }
