@@ -13,4 +13,5 @@ typedef sum_fn sum_rows_fn;
 /* Which matrices a row that is not for all of them can do. */
 bool lookup_gfni_fits(const struct kernel_matrix *w);
 bool matvec_vbmi_fits(const struct kernel_matrix *w);
+bool decode_gfni_fits(const struct kernel_matrix *w);
 bool lookup_neon_fits(const struct kernel_matrix *w);
