@@ -175,13 +175,27 @@ static struct entry *longest_idle(struct manager *m, const struct entry *except)
 	return best;
 }
 
+static int refuse(struct entry *e, struct error *reterr)
+{
+	struct memory_room room;
+	uint64_t bytes = room_for_planes(e->manager, &room);
+
+	return error_set(reterr, -ENOMEM,
+		"model %s needs %" PRIu64 " bytes for one bit; of %" PRIu64 " bytes of %s, %" PRIu64
+		" are left for planes and %" PRIu64 " of them taken",
+		e->name, memory_model_bytes(e->network, 1), room.limit_bytes, room.by, bytes,
+		resident_of_all(e->manager));
+}
+
 int memory_admit(struct entry *e, struct error *reterr)
 {
 	struct manager *m = e->manager;
 	struct memory_room room;
 	struct entry *idle;
-	uint64_t bytes;
 
+	/* Nobody sheds for what could not come in even alone. */
+	if (memory_model_bytes(e->network, 1) > room_for_planes(m, &room))
+		return refuse(e, reterr);
 	e->admitted = true;
 	while (!settle(m)) {
 		idle = longest_idle(m, e);
@@ -190,13 +204,8 @@ int memory_admit(struct entry *e, struct error *reterr)
 			continue;
 		}
 		e->admitted = false;
-		bytes = room_for_planes(m, &room);
-		settle(m);
-		return error_set(reterr, -ENOMEM,
-			"model %s needs %" PRIu64 " bytes for one bit; of %" PRIu64
-			" bytes of %s, %" PRIu64 " are left for planes and %" PRIu64 " of them taken",
-			e->name, memory_model_bytes(e->network, 1), room.limit_bytes, room.by, bytes,
-			resident_of_all(m));
+		(void) settle(m);
+		return refuse(e, reterr);
 	}
 	return 0;
 }

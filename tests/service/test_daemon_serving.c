@@ -195,6 +195,30 @@ static void test_a_parked_model_can_be_unloaded_and_opened(void)
 	say("idle", 0);
 }
 
+static void test_nothing_is_loaded_under_pressure(void)
+{
+	struct test_network_options options = {.seed = 1, .planes = 4};
+	int fd = test_network_memfd(&options);
+	const char *error;
+
+	start();
+	/* No rule asks for it, so the kernel is not listened to and this is the only word. */
+	say("memory-pressure", 80);
+	for (int i = 0; i < 1000; i++) {
+		if (caller_load(bus, "more", fd, &error) < 0)
+			break;
+		(void) caller_error(bus, "Unload", "s", "more");
+		(void) usleep(5000);
+	}
+	CU_ASSERT_STRING_EQUAL(error, "org.bitshed.Error.NoMemory");
+	say("memory-pressure", 0);
+	for (int i = 0; i < 1000 && caller_load(bus, "more", fd, &error) < 0; i++)
+		(void) usleep(5000);
+	CU_ASSERT_STRING_EQUAL(error, "");
+	CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "more"), "");
+	(void) close(fd);
+}
+
 static bool next_record(int fd, struct bitshed_hold_record *ret)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -347,5 +371,5 @@ static void test_who_leaves_in_the_night_is_forgotten(void)
 TEST_MAIN("daemon serving", TEST(a_rule_refuses), TEST(a_rule_slows_down),
 	TEST(answers_stay_the_same_on_one_thread), TEST(an_idle_model_is_parked),
 	TEST(a_parked_model_wakes_at_todays_width), TEST(a_parked_model_can_be_unloaded_and_opened),
-	TEST(a_holder_hears_of_hard_limits), TEST(sleep_parks_and_requests_wait),
+	TEST(nothing_is_loaded_under_pressure), TEST(a_holder_hears_of_hard_limits), TEST(sleep_parks_and_requests_wait),
 	TEST(who_leaves_in_the_night_is_forgotten))

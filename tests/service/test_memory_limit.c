@@ -121,6 +121,44 @@ static void test_a_limit_of_the_operator(void)
 	(void) test_daemon_stop(pid);
 }
 
+static int network_of(uint32_t channels)
+{
+	struct test_network_options options = {.seed = 3, .channels = channels, .plain = true};
+
+	return test_network_memfd(&options);
+}
+
+static void test_what_cannot_fit_is_refused(void)
+{
+	char file[] = "/tmp/bitshed-memory-XXXXXX", option[64];
+	const char *error;
+	pid_t pid;
+	int fd;
+
+	fd = mkstemp(file);
+	CU_ASSERT_TRUE_FATAL(fd >= 0);
+	CU_ASSERT_EQUAL_FATAL(fd_write_all(fd, "limits:\n  planes: 64 KiB\n", 25), 0);
+	(void) close(fd);
+	(void) snprintf(option, sizeof option, "--config=%s", file);
+	pid = test_daemon_start((const char *const[]){option, NULL});
+	bus = test_bus_open();
+	caller_load_network(bus, "small", 4);
+	/* At first sight. */
+	fd = network_of(512);
+	CU_ASSERT_EQUAL(caller_load(bus, "huge", fd, &error), -1);
+	CU_ASSERT_STRING_EQUAL(error, "org.bitshed.Error.NoMemory");
+	(void) close(fd);
+	/* When it is known what one plane of it takes. */
+	fd = network_of(224);
+	CU_ASSERT_EQUAL(caller_load(bus, "large", fd, &error), 1);
+	printf("\n    %s ", caller_text(bus, "large", "StateReason"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(caller_text(bus, "large", "StateReason"), "bytes for one bit"));
+	(void) close(fd);
+	CU_ASSERT_TRUE(wait_for_bits("small", 4) || wait_for_state("small", "parked"));
+	(void) unlink(file);
+	(void) test_daemon_stop(pid);
+}
+
 static int large_network(void)
 {
 	static int fd = -1;
@@ -254,5 +292,5 @@ static void test_an_address_space(void)
 	(void) test_daemon_stop(pid);
 }
 
-TEST_MAIN("memory limit", TEST(the_widest_shed_first), TEST(a_limit_of_the_operator),
+TEST_MAIN("memory limit", TEST(the_widest_shed_first), TEST(a_limit_of_the_operator), TEST(what_cannot_fit_is_refused),
 	TEST(a_control_group), TEST(an_address_space))
