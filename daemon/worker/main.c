@@ -177,8 +177,7 @@ static int run(const struct arguments *a)
 		r = serve(fd, &a->options);
 	if (r < 0)
 		log_error("ending: %s", strerror(-r));
-	/* Not through exit(): drivers hang in their destructors, too. */
-	_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+	return r;
 }
 
 int main(int argc, char **argv)
@@ -193,5 +192,7 @@ int main(int argc, char **argv)
 	find_cache(&a);
 	place_driver_cache(&a);
 	r = a.check ? check_device(&a.options, a.probe, stdout) : run(&a);
-	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	(void) fflush(stdout);
+	/* Not through exit(): drivers hang in their destructors, too. */
+	_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

@@ -101,6 +101,13 @@ static void test_load(void)
 static void test_status(void)
 {
 	CU_ASSERT_EQUAL(bitshed("status"), 0);
+	CU_ASSERT_EQUAL(bitshed("devices"), 0);
+	CU_ASSERT_TRUE(says("CPU only"));
+	CU_ASSERT_EQUAL(bitshed("devices retry"), 1);
+	CU_ASSERT_EQUAL(bitshed("devices again"), 2);
+	CU_ASSERT_EQUAL(bitshed("doctor"), 0);
+	CU_ASSERT_TRUE(says("CPU only, which is fine"));
+	CU_ASSERT_EQUAL(bitshed("status"), 0);
 	CU_ASSERT_TRUE(says("profile   balanced"));
 	CU_ASSERT_TRUE(says("device    cpu"));
 	CU_ASSERT_TRUE(says("net"));
