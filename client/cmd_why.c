@@ -24,7 +24,7 @@ static void print_input(const struct bitshed_power_input *in)
 		(void) snprintf(value, sizeof value, "%.60s", in->text);
 	else
 		(void) snprintf(value, sizeof value, "%.4g %.16s", in->value, in->unit);
-	printf("  %-16s %-20s for %.0f s, says %s\n", in->name, value,
+	printf("  %-28s %-20s for %.0f s, says %s\n", in->name, value,
 		seconds_since(in->since_nsec), in->source);
 }
 

@@ -89,7 +89,7 @@ static void test_a_limit_of_the_operator(void)
 	(void) close(fd);
 	(void) snprintf(option, sizeof option, "--config=%s", file);
 	pid = test_daemon_start((const char *const[]){option, NULL});
-	bus = test_bus_open();
+	bus = bus ?: test_bus_open();
 	for (int i = 0; i < 3; i++)
 		caller_load_network(bus, (const char *const[]){"a", "b", "c"}[i], 4);
 	CU_ASSERT_EQUAL(caller_bits(bus, "a"), 4);
@@ -141,7 +141,7 @@ static void test_what_cannot_fit_is_refused(void)
 	(void) close(fd);
 	(void) snprintf(option, sizeof option, "--config=%s", file);
 	pid = test_daemon_start((const char *const[]){option, NULL});
-	bus = test_bus_open();
+	bus = bus ?: test_bus_open();
 	caller_load_network(bus, "small", 4);
 	/* At first sight. */
 	fd = network_of(512);
