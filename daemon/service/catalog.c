@@ -369,10 +369,12 @@ static void resume_postponed(struct manager *m)
 static void on_job(struct job *job, void *userdata)
 {
 	_cleanup_(entry_unrefp) struct entry *e = userdata;
+	/* Before the next one begins, and is the builder's. */
+	bool cancelled = job->result == -ECANCELED;
 
 	e->job_running = false;
 	e->fdstore.head = job->head;
-	if (e->state == ENTRY_UNLOADED || job->result == -ECANCELED) {
+	if (e->state == ENTRY_UNLOADED || cancelled) {
 		job->network = network_unref(job->network);
 		job->plan = plan_unref(job->plan);
 	} else if (e->fd >= 0) {
@@ -380,7 +382,7 @@ static void on_job(struct job *job, void *userdata)
 	} else {
 		on_built(e);
 	}
-	if (job->result == -ECANCELED)
+	if (cancelled)
 		return; /* so is the builder */
 	if (e->state != ENTRY_UNLOADED)
 		recoder_follow(e);

@@ -26,7 +26,7 @@
  * @link: in the manager's list
  * @job: the steps on the builder's thread
  * @key: its name in the cache @cache_fd, -1: there is none; @cached: it was there
- * @event_fd: the idle thread says that it is done, with @result
+ * @event_fd: the idle thread wakes the loop; @finished: all that it has written is there to be read, @result too
  * @cancel: nobody wants it any more
  */
 struct recoding {
@@ -40,7 +40,7 @@ struct recoding {
 	bool cached, in_thread;
 	int cache_fd, event_fd, result;
 	sd_event_source *source;
-	atomic_bool cancel;
+	atomic_bool cancel, finished;
 	uint64_t began_nsec;
 };
 
@@ -159,7 +159,11 @@ static void push(struct recoding *r, int (*work)(struct job *), void (*done)(str
 static int on_thread_done(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
 	struct recoding *r = userdata;
+	uint64_t count;
 
+	(void) !read(fd, &count, sizeof count);
+	if (!atomic_load(&r->finished))
+		return 0;
 	r->in_thread = false;
 	(void) sd_event_source_set_enabled(r->source, SD_EVENT_OFF);
 	if (r->result < 0 || !is_wanted(r))
@@ -179,6 +183,8 @@ static void *idle_thread(void *userdata)
 
 	/* Never at another priority. */
 	r->result = sched_setscheduler(0, SCHED_IDLE, &none) < 0 ? -errno : recode_run(r->recode, &r->cancel);
+	atomic_store(&r->finished, true);
+	/* From here on @r is the loop's. */
 	(void) !write(fd, &one, sizeof one);
 	return NULL;
 }
@@ -335,11 +341,13 @@ void recoders_stop(struct manager *m)
 	{
 		struct recoding *r = list_entry(l, struct recoding, link);
 		struct pollfd p = {.fd = r->event_fd, .events = POLLIN};
+		uint64_t count;
 
 		if (!r->in_thread)
 			continue;
-		while (poll(&p, 1, -1) < 0 && errno == EINTR)
-			;
+		/* Until it has written: the descriptor must be ours so long. */
+		while (read(r->event_fd, &count, sizeof count) < 0 || !atomic_load(&r->finished))
+			(void) poll(&p, 1, -1);
 		(void) recoding_free(r);
 	}
 }
