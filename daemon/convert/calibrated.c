@@ -3,7 +3,7 @@
  * The nested fit with error compensation (quantize/gptq.h) on a whole matrix. It weighs all codes against
  * all widths, which is dear beyond four planes, and where nothing is lost: further planes code what the
  * first ones left, on the grid of integers that the matrix will be run with (integer.h), each column's
- * error passed on to the columns after it.
+ * error passed on to the columns after it, at each wider width its own.
  */
 #include "convert/calibrated.h"
 
@@ -18,6 +18,8 @@
 
 #define TASK_ROWS 4
 #define ROUNDS 20
+/* Of a width against the one with a plane less. */
+#define WIDTH_WEIGHT 2.0
 
 /**
  * struct work - @core: the first planes; @c: all planes
@@ -82,47 +84,75 @@ static int add_planes(struct work *w, uint32_t row)
 	return r;
 }
 
-static float decode(const float *alpha, uint32_t planes, uint32_t code)
+/* What the code means at each width from one more than the core's. */
+static void decode_widths(const float *alpha, uint32_t planes, uint32_t core, uint32_t code, double *ret)
 {
-	float sum = 0;
+	double sum = 0;
 
-	for (uint32_t i = 0; i < planes; i++)
-		sum += code >> (planes - 1 - i) & 1 ? alpha[i] : -alpha[i];
-	return sum;
+	for (uint32_t i = 0; i < planes; i++) {
+		sum += code >> (planes - 1 - i) & 1 ? (double) alpha[i] : -(double) alpha[i];
+		if (i >= core)
+			ret[i - core] = sum;
+	}
 }
 
-/* Chooses the added planes of a row again, column by column. @now: [columns], scratch */
+/* The child of a core code that serves all wider widths best; @now: what each wants. */
+static uint32_t best_child(const float *alpha, uint32_t planes, uint32_t core, uint32_t code, const double *now,
+	double *ret_values)
+{
+	uint32_t more = planes - core, kept = code >> more << more, best = kept;
+	double smallest = INFINITY, value[BITS_PLANES_MAX];
+
+	for (uint32_t low = 0; low < 1u << more; low++) {
+		double cost = 0, weight = 1;
+
+		decode_widths(alpha, planes, core, kept | low, value);
+		for (uint32_t k = 0; k < more; k++, weight *= WIDTH_WEIGHT)
+			cost += weight * (now[k] - value[k]) * (now[k] - value[k]);
+		if (cost < smallest) {
+			smallest = cost;
+			best = kept | low;
+			memcpy(ret_values, value, more * sizeof *value);
+		}
+	}
+	return best;
+}
+
+/*
+ * Chooses the added planes of a row again, column by column; every width passes its own error on.
+ * @now: [added planes][columns], scratch
+ */
 static void compensate(struct work *w, uint32_t row, const struct metric *m, double *now)
 {
 	struct coded *c = w->c;
 	uint32_t more = c->planes - w->core.planes;
 	uint8_t *codes = c->codes + (size_t) row * c->columns;
 
-	for (uint32_t t = 0; t < c->columns; t++)
-		now[t] = w->weights[(size_t) row * c->columns + t];
+	for (uint32_t k = 0; k < more; k++)
+		for (uint32_t t = 0; t < c->columns; t++)
+			now[k * c->columns + t] = w->weights[(size_t) row * c->columns + t];
 	for (uint32_t t = 0; t < c->columns; t++) {
 		const float *alpha =
 			c->alpha + ((size_t) row * c->groups + t / c->group_columns) * c->planes;
 		const double *u = m->u + (size_t) t * c->columns;
-		uint32_t kept = codes[t] >> more << more;
-		double smallest = INFINITY;
+		double wanted[BITS_PLANES_MAX], value[BITS_PLANES_MAX];
 
-		for (uint32_t low = 0; low < 1u << more; low++) {
-			double e = now[t] - (double) decode(alpha, c->planes, kept | low);
+		for (uint32_t k = 0; k < more; k++)
+			wanted[k] = now[k * c->columns + t];
+		codes[t] = (uint8_t) best_child(alpha, c->planes, w->core.planes, codes[t], wanted, value);
+		for (uint32_t k = 0; k < more; k++) {
+			double error = (wanted[k] - value[k]) / u[t], *to = now + (size_t) k * c->columns;
 
-			if (fabs(e) < fabs(smallest)) {
-				smallest = e;
-				codes[t] = (uint8_t) (kept | low);
-			}
+			for (uint32_t j = t + 1; j < c->columns; j++)
+				to[j] -= error * u[j];
 		}
-		for (uint32_t j = t + 1; j < c->columns; j++)
-			now[j] -= smallest / u[t] * u[j];
 	}
 }
 
 static int widen_rows(struct work *w, uint32_t first, uint32_t end, const struct metric *m)
 {
-	_cleanup_free_ double *now = malloc(w->c->columns * sizeof *now);
+	uint32_t more = w->c->planes - w->core.planes;
+	_cleanup_free_ double *now = malloc((size_t) more * w->c->columns * sizeof *now);
 	int r = now ? 0 : -ENOMEM;
 
 	for (uint32_t row = first; r >= 0 && row < end; row++) {

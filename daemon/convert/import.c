@@ -18,10 +18,8 @@
 #include "convert/sensitivity.h"
 #include "engine/lower.h"
 
-/* Part of the first classes that the widest width should share with fp32, and its error: few samples say
- * little about the first (26 dB). */
+/* Part of the first classes that the widest width should share with fp32. */
 #define AGREEMENT_WANTED 0.98
-#define ERROR_WANTED 0.0025
 
 int import_net(struct net **ret, const char *path, struct error *reterr)
 {
@@ -209,7 +207,7 @@ static bool wants_second(const struct work *w, const struct import *i)
 
 	return i->calibrate && i->correct && !i->keep_nested && !o->quantizer->run && !o->given &&
 		o->planes == 8 && o->activation_bits == 8 && i->average_bits <= 0 &&
-		(w->export->agreement < AGREEMENT_WANTED || w->export->output_error > ERROR_WANTED);
+		w->export->agreement < AGREEMENT_WANTED;
 }
 
 /*
