@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -147,30 +146,21 @@ static void run_elements(void *userdata)
 	}
 }
 
-/* Of this thread alone: what it waits while others run is not its own. */
-static uint64_t processor_nsec(void)
-{
-	struct timespec t;
-
-	(void) clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t) t.tv_sec * NSEC_PER_SEC + (uint64_t) t.tv_nsec;
-}
-
 /* Best of some runs: what the kernel can do, not what else the machine does. */
 static double measure(void (*fn)(void *), void *userdata)
 {
-	uint64_t begin = processor_nsec(), now = begin;
+	uint64_t begin = peak_clock_nsec(), now = begin;
 	uint32_t calls = 0, per_clock;
 	double best = 1e300;
 
-	for (; now - begin < MEASURE_NSEC / REPEATS; now = processor_nsec(), calls++)
+	for (; now - begin < MEASURE_NSEC / REPEATS; now = peak_clock_nsec(), calls++)
 		fn(userdata);
 	per_clock = MAX_OF(calls / CLOCKS, 1u);
 	for (uint32_t r = 0; r < REPEATS * CLOCKS; r++) {
-		begin = processor_nsec();
+		begin = peak_clock_nsec();
 		for (uint32_t i = 0; i < per_clock; i++)
 			fn(userdata);
-		best = MIN_OF(best, (double) (processor_nsec() - begin) / per_clock);
+		best = MIN_OF(best, (double) (peak_clock_nsec() - begin) / per_clock);
 	}
 	return best;
 }

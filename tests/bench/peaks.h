@@ -20,3 +20,6 @@ const char *peak_name(enum peak p);
 
 /** peak_measure() - Return: 10^9 a second, or 0 where there is no loop for this processor */
 double peak_measure(enum peak p);
+
+/** peak_clock_nsec() - of this thread alone: what it waits while others run is not its own */
+uint64_t peak_clock_nsec(void);

@@ -5,7 +5,7 @@
     peers.py PROGRAMS [--networks resnet18,...] [--threads 1,2] [--rounds 7] [--json FILE] [--cache FOLDER]
                       [--processor-time]
 
-PROGRAMS is the build folder. ONNX Runtime is used when node finds the npm package onnxruntime-node
+PROGRAMS is the build folder, after `ninja -C BUILD tests/bench/peers/peer_bitshed tests/bench/peers/peer_onednn`. ONNX Runtime is used when node finds the npm package onnxruntime-node
 (NODE_PATH; `npm install --ignore-scripts onnxruntime-node` is enough), oneDNN when libdnnl-dev was there at
 build time; a line says who is missing. Networks are written by networks.py. All participants are started
 first and then asked in turn, so that what else the machine does meets all of them; each gives the median of
