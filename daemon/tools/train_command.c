@@ -33,7 +33,7 @@ const struct command command_train = {
 		"  --scratch               start from drawn weights, not from those of the file\n"
 		"  --epochs N              times that each sample is seen (20)\n"
 		"  --batch N               samples in a step (128)\n"
-		"  --rate X                learning rate (0.02; adam and amsgrad 0.001)\n"
+		"  --rate X                learning rate (0.01, with --scratch 0.05; adam and amsgrad 0.001)\n"
 		"  --schedule cosine|step|flat  what becomes of it (cosine)\n"
 		"  --warm X                part of the run in which it rises (0.02)\n"
 		"  --optimiser sgd|adam|amsgrad  (sgd)\n"
@@ -316,7 +316,7 @@ static int settle(struct train *t, char *checkpoint, size_t size)
 		return tool_usage(&command_train, "method %s has %u to %u planes", o->method->name,
 			o->method->planes_min, o->method->planes_max);
 	if (o->optimise.rate < 0)
-		o->optimise.rate = o->optimise.optimiser == OPTIMISER_SGD ? 0.02f : 0.001f;
+		o->optimise.rate = o->optimise.optimiser != OPTIMISER_SGD ? 0.001f : o->scratch ? 0.05f : 0.01f;
 	if (o->loss.distil < 0)
 		o->loss.distil = o->scratch ? 0 : 0.5f;
 	if (!o->checkpoint) {

@@ -16,15 +16,15 @@ shift $(($# < 3 ? $# : 3))
 net=$data/models/cifar10/akamaster_resnet20_static.onnx
 pixels=(--scale 0.00392157 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225)
 common=("${pixels[@]}" --data "$data/cifar10_train_20000.bin" --evaluate "$data/cifar10_test_5000.bin"
-	--crop 4 --flip --distil 0.7 --temperature 3)
+	--crop 4 --flip --distil 0.9 --temperature 4)
 [ -z "${THREADS:-}" ] || common+=(--threads "$THREADS")
 
 # name epochs options
 runs() {
 	cat <<-END
-	nested 24 --method nested --rate 0.03
-	nested-w2a2 24 --method nested --planes 2 --activation-bits 2 --rate 0.02
-	crq 24 --method crq --rate 0.02
+	nested 24 --method nested --rate 0.01
+	nested-w2a2 24 --method nested --planes 2 --activation-bits 2 --rate 0.01
+	crq 24 --method crq --rate 0.01
 	mlq 16 --method mlq --rate 0.01
 	slq5 8 --method slq --planes 5 --rate 0.005
 	slq4 8 --method slq --planes 4 --rate 0.005
