@@ -13,6 +13,10 @@
  * files and in memory. A set bit means +1, a clear bit -1. Pad bits are clear and carry no weight:
  * whatever multiplies them must be zero.
  *
+ * Rows are not interleaved. A product with few columns reads each row once, from end to end: one
+ * stream per plane, which is what memory likes best. One with many columns decodes or turns around a
+ * tile of rows anyway and uses it many times. And a prefix of planes stays contiguous.
+ *
  * Planes are nested: plane 0 is the most significant one, planes 0..p-1 are themselves the model of
  * p bits. Of an index (level coding), plane 0 is the most significant bit.
  */
