@@ -18,7 +18,7 @@ _bitshed_model() {
 		return ;;
 	--color) COMPREPLY=($(compgen -W 'rgb bgr' -- "$cur")); return ;;
 	--coder) COMPREPLY=($(compgen -W 'zstd huffman arithmetic' -- "$cur")); return ;;
-	--clip) COMPREPLY=($(compgen -W 'mse min-max' -- "$cur")); return ;;
+	--clip) COMPREPLY=($(compgen -W 'min-max percentile mse kl aciq' -- "$cur")); return ;;
 	--schedule) COMPREPLY=($(compgen -W 'cosine step flat' -- "$cur")); return ;;
 	--optimiser) COMPREPLY=($(compgen -W 'sgd adam amsgrad' -- "$cur")); return ;;
 	--device) COMPREPLY=($(compgen -W 'cpu' -- "$cur")); return ;;

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "convert/clip.h"
+
 /* Samples are dealt to lanes, and lanes are added up in their order: sums of floats do not depend on how
  * many threads there are. */
 #define LANES 8
@@ -239,47 +241,6 @@ int calibrate_samples(struct calibration **ret, const struct net *net, struct sa
 	return 0;
 }
 
-/* Mean square error of rounding to 2^bits levels of [low, high], clipped, over the histogram. */
-static double clip_error(const struct value_statistics *v, double low, double high, uint32_t bits)
-{
-	double width = 2.0 * v->limit / CALIBRATE_BINS, error = 0;
-	double step = (high - low) / ((1u << bits) - 1);
-
-	for (int i = 0; i < CALIBRATE_BINS; i++) {
-		double x = (i + 0.5) * width - v->limit, d;
-
-		if (!v->bins[i])
-			continue;
-		d = x < low ? low - x : x > high ? x - high : 0;
-		error += (double) v->bins[i] * (d * d + (d > 0 ? 0 : step * step / 12));
-	}
-	return error;
-}
-
-/* One end at a time, a hundred steps each, until neither moves. */
-static void clip_mse(const struct value_statistics *v, uint32_t bits, float *low, float *high)
-{
-	double ends[2] = {*low, *high}, best = clip_error(v, ends[0], ends[1], bits);
-
-	for (int round = 0; round < 3; round++)
-		for (int side = 0; side < 2; side++) {
-			double full = side ? *high : *low;
-
-			for (int i = 100; full != 0 && i >= 20; i--) {
-				double keep = ends[side], e;
-
-				ends[side] = full * i / 100;
-				e = clip_error(v, ends[0], ends[1], bits);
-				if (e < best)
-					best = e;
-				else
-					ends[side] = keep;
-			}
-		}
-	*low = (float) ends[0];
-	*high = (float) ends[1];
-}
-
 void calibration_widen(struct calibration *c, const struct calibration *other)
 {
 	for (uint32_t i = 0; i < c->net->n_values; i++) {
@@ -299,8 +260,8 @@ void calibration_range(const struct calibration *c, uint32_t value, enum calibra
 	const struct value_statistics *v = &c->values[value];
 	float low = fminf(v->low, 0), high = fmaxf(v->high, 0);
 
-	if (clip == CLIP_MSE && v->bins && high > low)
-		clip_mse(v, bits, &low, &high);
+	if (clips[clip].choose && v->bins && high > low)
+		clips[clip].choose(v, bits, &low, &high);
 	*ret_low = low;
 	*ret_high = high;
 }

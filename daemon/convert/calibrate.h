@@ -16,6 +16,9 @@ enum calibrate_clip {
 	CLIP_DEFAULT, /* min-max at 8 bits, where the peaks that decide a class cost few steps; mse below */
 	CLIP_MSE,     /* least mean square error of the rounded and clipped values */
 	CLIP_MIN_MAX, /* nothing is clipped */
+	CLIP_PERCENTILE, /* all but a few of the values fit */
+	CLIP_KL,      /* least divergence of the rounded values' distribution */
+	CLIP_ACIQ,    /* in closed form, as if the values were normal or Laplace */
 	_CLIP_MAX,
 };
 

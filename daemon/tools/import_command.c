@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "convert/clip.h"
 #include "convert/import.h"
 #include "tools/preprocess_options.h"
 #include "tools/tool.h"
@@ -32,7 +33,8 @@ const struct command command_import = {
 		"  --samples N             how many of them (512)\n"
 		"  --sensitivity N         how many of them tell what each layer costs at fewer planes, by which\n"
 		"                          widths like 2.5 choose; 0: none (32)\n"
-		"  --clip mse|min-max      how activation ranges are chosen (min-max at 8 bits, else mse)\n"
+		"  --clip NAME             how activation ranges are chosen: min-max, percentile, mse, kl, aciq (min-max\n"
+		"                          at 8 bits, else mse)\n"
 		"  --equalise              give the channels between two matrices one range\n"
 		"  --keep-nested           keep nested planes even where plain int8 agrees better at 8 bits\n"
 		"  --no-correction         do not match the fp32 network's statistics at each width\n"
@@ -124,12 +126,6 @@ static bool parse_average(const char *text, double *ret)
 	return *ret >= 1 && *ret <= BITS_PLANES_MAX;
 }
 
-static bool parse_choice(const char *text, const char *no, const char *yes, bool *ret)
-{
-	*ret = strcmp(text, yes) == 0;
-	return *ret || strcmp(text, no) == 0;
-}
-
 static bool parse_number_option(struct import *i, int option, const char *text, uint32_t *threads)
 {
 	struct export_options *o = &i->options;
@@ -161,8 +157,6 @@ static bool parse_number_option(struct import *i, int option, const char *text, 
 /* Return: false, when @text is not what @option takes */
 static bool parse_option(struct import *i, int option, const char *text, uint32_t *threads)
 {
-	bool min_max;
-
 	switch (option) {
 	case 'o':
 		i->output = text;
@@ -178,10 +172,8 @@ static bool parse_option(struct import *i, int option, const char *text, uint32_
 		i->calibrate = text;
 		return true;
 	case OPTION_CLIP:
-		if (!parse_choice(text, "mse", "min-max", &min_max))
-			return false;
-		i->options.clip = min_max ? CLIP_MIN_MAX : CLIP_MSE;
-		return true;
+		i->options.clip = clip_find(text);
+		return i->options.clip < _CLIP_MAX;
 	case OPTION_EQUALISE:
 		i->equalise = true;
 		return true;

@@ -5,7 +5,7 @@
 #include "convert/samples.h"
 
 /** moments_draw() - @moment: [columns][columns], E[x x^T] over @n inputs; @x: [columns], scratch */
-static inline void moments_draw(struct samples *s, double *moment, double *x, int columns, int n)
+static inline void moments_draw(struct source *s, double *moment, double *x, int columns, int n)
 {
 	for (int k = 0; k < n; k++) {
 		double state = 0, common = sample_gauss(s);

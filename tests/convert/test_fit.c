@@ -17,7 +17,7 @@ typedef void recipe(struct fit *f);
 static void measure(double *mean, recipe *fit_it, uint32_t n, int laplace)
 {
 	_cleanup_(fit_freep) struct fit *f = NULL;
-	struct samples samples = SAMPLES_INIT;
+	struct source samples = SAMPLES_INIT;
 	float w[2048];
 
 	memset(mean, 0, (BITS_PLANES_MAX + 1) * sizeof *mean);
@@ -178,7 +178,7 @@ static void test_error_never_rises(void)
 {
 	static const double lambda[6] = {0, 0, 0, 0, 0, 1};
 	_cleanup_(fit_freep) struct fit *f = NULL;
-	struct samples samples = SAMPLES_INIT;
+	struct source samples = SAMPLES_INIT;
 	float w[N];
 
 	CU_ASSERT_EQUAL_FATAL(fit_new(&f, N), 0);
@@ -224,7 +224,7 @@ static void test_odd_groups(void)
 {
 	static const float zeros[9] = {0}, equal[9] = {2, 2, 2, 2, 2, 2, 2, 2, 2},
 			   two[9] = {1, 5, 1, 5, 1};
-	struct samples samples = SAMPLES_INIT;
+	struct source samples = SAMPLES_INIT;
 	float w[N];
 
 	for (uint32_t planes = 1; planes <= 8; planes++) {

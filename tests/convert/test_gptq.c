@@ -16,7 +16,7 @@ static double moment[COLUMNS * COLUMNS];
 
 static void test_draw(void)
 {
-	struct samples samples = SAMPLES_INIT;
+	struct source samples = SAMPLES_INIT;
 	static double x[COLUMNS];
 
 	sample_fill(&samples, weights, ROWS * COLUMNS, 0);

@@ -165,7 +165,7 @@ static void test_lloyd_max(void)
 	static const double expected[2][4] = {
 		{.11748, .03455, .00950, .00251}, {.17619, .05447, .01537, .00410}};
 	static float w[60000];
-	struct samples s = SAMPLES_INIT;
+	struct source s = SAMPLES_INIT;
 
 	for (int d = GAUSS; d <= LAPLACE; d++) {
 		sample_fill(&s, w, ARRAY_SIZE(w), d);
@@ -194,7 +194,7 @@ typedef void recipe(struct fit *f, uint32_t planes);
 static double mean_error(recipe *make, uint32_t planes, uint32_t n, enum density d)
 {
 	_cleanup_(fit_freep) struct fit *f = NULL;
-	struct samples samples = SAMPLES_INIT;
+	struct source samples = SAMPLES_INIT;
 	uint32_t groups = n > 1000 ? 40 : n < 20 ? 4000 : 400;
 	float w[N_MAX];
 	double sum = 0;
@@ -294,7 +294,7 @@ static void test_greedy_without_refit(void)
 {
 	static const double expected[] = {.3614, .1284, .0572, .0317};
 	double error[4] = {0};
-	struct samples s = SAMPLES_INIT;
+	struct source s = SAMPLES_INIT;
 
 	for (int g = 0; g < 400; g++) {
 		float w[128];
@@ -363,7 +363,7 @@ static void test_joint_from_three(void)
 	static const double lambda[4] = {1 / .36, 1 / .116, 1 / .037, 1 / .0115},
 			    expected[] = {.3605, .1174, .0346, .0115};
 	_cleanup_(fit_freep) struct fit *f = NULL;
-	struct samples samples = SAMPLES_INIT;
+	struct source samples = SAMPLES_INIT;
 	double sum[5] = {0};
 	float w[128];
 
@@ -498,7 +498,7 @@ static void test_lowering(void)
 
 	CU_ASSERT_EQUAL_FATAL(fit_new(&f, 128), 0);
 	for (int d = GAUSS; d <= LAPLACE; d++) {
-		struct samples samples = SAMPLES_INIT;
+		struct source samples = SAMPLES_INIT;
 		double sum[2][3][4] = {0};
 
 		for (int g = 0; g < 400; g++) {
@@ -523,7 +523,7 @@ static void test_lowering(void)
 /* E5: any table is a sum over products of planes. */
 static void test_tables_are_sums_of_products(void)
 {
-	struct samples s = SAMPLES_INIT;
+	struct source s = SAMPLES_INIT;
 
 	for (uint32_t size = 2; size <= 256; size *= 2) {
 		double level[256], term[256];

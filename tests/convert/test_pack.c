@@ -20,7 +20,7 @@
 static uint8_t in[SIZE], back[SIZE];
 
 /* Bell-shaped, as codes of weights are; @spread 0: all the same. */
-static double fill(struct samples *s, double spread, uint32_t n)
+static double fill(struct source *s, double spread, uint32_t n)
 {
 	uint32_t count[256] = {0};
 	double bits = 0;
@@ -53,7 +53,7 @@ static size_t round_trip(enum coder c, uint32_t n)
 static void test_coders_reach_the_entropy(void)
 {
 	static const double spreads[] = {0, 0.5, 1.5, 4, 30};
-	struct samples s = SAMPLES_INIT;
+	struct source s = SAMPLES_INIT;
 
 	for (size_t k = 0; k < ARRAY_SIZE(spreads); k++) {
 		double least = fill(&s, spreads[k], SIZE), huffman, arithmetic;
@@ -72,7 +72,7 @@ static void test_coders_reach_the_entropy(void)
 
 static void test_odd_lengths(void)
 {
-	struct samples s = SAMPLES_INIT;
+	struct source s = SAMPLES_INIT;
 
 	for (int c = 0; c < _CODER_MAX; c++)
 		for (uint32_t n = 0; n < 70; n += 3) {
@@ -101,7 +101,7 @@ static void test_long_codes(void)
 /* Any bytes: an error or some answer, never more than was asked for. */
 static void test_hostile_codes(void)
 {
-	struct samples s = SAMPLES_INIT;
+	struct source s = SAMPLES_INIT;
 	_cleanup_free_ uint8_t *packed = malloc(coder_bound(2000));
 
 	fill(&s, 3, 2000);
@@ -172,7 +172,7 @@ static void expect_refused(const uint8_t *packed, size_t size)
 
 static void test_hostile_files(void)
 {
-	struct samples s = SAMPLES_INIT;
+	struct source s = SAMPLES_INIT;
 
 	for (int c = 0; c < _CODER_MAX; c++) {
 		_cleanup_free_ uint8_t *packed = NULL;

@@ -24,7 +24,7 @@ static void test_draw(void)
 	for (uint32_t m = n_plain; m < n_quantizers; m++)
 		CU_ASSERT_TRUE(!quantizers[m].run && quantizers[m].rows);
 	CU_ASSERT_TRUE_FATAL(n_plain > 8);
-	struct samples samples = SAMPLES_INIT;
+	struct source samples = SAMPLES_INIT;
 
 	for (int kind = 0; kind < 2; kind++)
 		sample_fill(&samples, weights[kind], SIZE, kind);

@@ -16,7 +16,7 @@ static struct metric *metric;
 
 static void test_draw(void)
 {
-	struct samples samples = SAMPLES_INIT;
+	struct source samples = SAMPLES_INIT;
 	static double x[COLUMNS];
 
 	for (int kind = 0; kind < 2; kind++)

@@ -34,6 +34,7 @@ expect 2 "'0' is no value for --planes" import x.onnx -o y.gguf --planes 0
 expect 2 "'abc' is no value for --method" import x.onnx -o y.gguf --method abc
 expect 2 "'1,x' is no value for --mean" import x.onnx -o y.gguf --mean 1,x
 expect 2 "'0' is no value for --std" import x.onnx -o y.gguf --std 0
+expect 2 "'none' is no value for --clip" import x.onnx -o y.gguf --clip none
 expect 2 "give one ONNX file" import x.onnx
 expect 2 "'0.5' is no value for --average-bits" import x.onnx -o y.gguf --average-bits 0.5
 expect 2 "--average-bits needs --calibrate" import x.onnx -o y.gguf --average-bits 2
