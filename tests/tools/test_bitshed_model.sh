@@ -62,7 +62,7 @@ expect 0 "" import "$net" -o "$folder/net.gguf" --planes 4 --calibrate "$train" 
 	--labels "$folder/labels" --threads 2
 expect 0 "10 labels" inspect "$folder/net.gguf"
 expect 0 "decode_scalar" inspect "$folder/net.gguf" --plan
-expect 0 "^2 bits on" inspect "$folder/net.gguf" --plan --bits 2
+expect 0 "2 bits on" inspect "$folder/net.gguf" --plan --bits 2
 expect 2 "--bits with --plan" inspect "$folder/net.gguf" --bits 2
 expect 0 '{"network":"ic_resnet8","data":"cifar10_test_5000.bin","widths":[{"bits":4,"top1":8' \
 	evaluate "$folder/net.gguf" --data "$test" --bits 4,2.5,1 --limit 200 --json
