@@ -15,6 +15,9 @@
 #define MARGIN_NSEC (5 * NSEC_PER_MSEC)
 #define ERRORS_MAX 3
 
+#define TURN_NSEC (10 * NSEC_PER_SEC)
+#define TURN_PAUSE_NSEC (NSEC_PER_MSEC / 10)
+
 static int run_on_cpu(struct device_worker *d, struct request *q)
 {
 	d->workspace.threads_max = q->threads_max;
@@ -154,17 +157,20 @@ static int run_on_device(struct device_worker *d, struct request *q, const struc
 	return 0;
 }
 
-/* A required device is waited for; otherwise the processor is the better answer. */
+/*
+ * A required device is waited for; otherwise the processor is the better answer. Looked for rather than slept for:
+ * pthread_mutex_clocklock() is unknown to the thread sanitizer, pthread_mutex_timedlock() waits by a clock that is set.
+ */
 static int take_turn(struct device_worker *d, const struct request *q)
 {
-	struct timespec end;
-	uint64_t nsec;
+	struct timespec pause = {0, TURN_PAUSE_NSEC};
+	uint64_t end = q->deadline_nsec ? q->deadline_nsec : clock_now_nsec() + TURN_NSEC;
+	int r;
 
-	if (q->choice != CHOICE_REQUIRE)
-		return -pthread_mutex_trylock(&d->turn);
-	nsec = q->deadline_nsec ? q->deadline_nsec : clock_now_nsec() + 10 * NSEC_PER_SEC;
-	end = (struct timespec){(time_t) (nsec / NSEC_PER_SEC), (long) (nsec % NSEC_PER_SEC)};
-	return -pthread_mutex_clocklock(&d->turn, CLOCK_MONOTONIC, &end);
+	while ((r = pthread_mutex_trylock(&d->turn)) == EBUSY && q->choice == CHOICE_REQUIRE
+		&& clock_now_nsec() < end)
+		(void) nanosleep(&pause, NULL);
+	return -r;
 }
 
 static int try_device(struct device_worker *d, struct request *q)
