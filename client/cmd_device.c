@@ -12,12 +12,13 @@ static void print_opencl(const struct bitshed_device *d)
 	if (d->platform[0])
 		printf("          %s, driver %s, %s\n", d->platform, d->driver, d->version);
 	if (d->starts > 0)
-		printf("          %u kernels, %u from the cache, built in %.0f ms, tested in %.0f ms; %" PRIu64
-		       " starts\n          %u networks, %s of buffers\n",
-			d->kernels, d->kernels_cached, (double) d->build_nsec / 1e6, (double) d->test_nsec / 1e6,
-			d->starts, d->plans, size_text(size, d->buffer_bytes));
-	printf("          %" PRIu64 " answers, %" PRIu64 " by the processor in its place, %" PRIu64 " compared, %" PRIu64
-	       " wrong\n",
+		printf("          %u kernels, %u from the cache, built in %.0f ms, tested in %.0f "
+		       "ms; %" PRIu64 " starts\n          %u networks, %s of buffers\n",
+			d->kernels, d->kernels_cached, (double) d->build_nsec / 1e6,
+			(double) d->test_nsec / 1e6, d->starts, d->plans,
+			size_text(size, d->buffer_bytes));
+	printf("          %" PRIu64 " answers, %" PRIu64 " by the processor in its place, %" PRIu64
+	       " compared, %" PRIu64 " wrong\n",
 		d->answered, d->retried, d->checked, d->wrong);
 	for (char **p = d->quarantine; *p; p++)
 		printf("          in quarantine: %s\n", strcmp(*p, "*") == 0 ? "everything" : *p);
@@ -25,8 +26,8 @@ static void print_opencl(const struct bitshed_device *d)
 
 static void print_device(const struct bitshed_device *d)
 {
-	printf("%-8s  %s%s%s%s%s\n", d->name, d->state, d->state_reason[0] ? ": " : "", d->state_reason,
-		d->description[0] ? ", " : "", d->description);
+	printf("%-8s  %s%s%s%s%s\n", d->name, d->state, d->state_reason[0] ? ": " : "",
+		d->state_reason, d->description[0] ? ", " : "", d->description);
 	if (strcmp(d->name, "cpu") != 0)
 		print_opencl(d);
 }
@@ -51,9 +52,11 @@ static void print_json(struct bitshed_device *const *devices, int n)
 		json_text("description", d->description);
 		json_text("platform", d->platform);
 		json_text("driver", d->driver);
-		printf(",\"plans\":%u,\"buffer_bytes\":%" PRIu64 ",\"answered\":%" PRIu64 ",\"retried\":%" PRIu64
-		       ",\"checked\":%" PRIu64 ",\"wrong\":%" PRIu64 ",\"starts\":%" PRIu64 "}",
-			d->plans, d->buffer_bytes, d->answered, d->retried, d->checked, d->wrong, d->starts);
+		printf(",\"plans\":%u,\"buffer_bytes\":%" PRIu64 ",\"answered\":%" PRIu64
+		       ",\"retried\":%" PRIu64 ",\"checked\":%" PRIu64 ",\"wrong\":%" PRIu64
+		       ",\"starts\":%" PRIu64 "}",
+			d->plans, d->buffer_bytes, d->answered, d->retried, d->checked, d->wrong,
+			d->starts);
 	}
 	printf("]\n");
 }
@@ -66,8 +69,8 @@ static int retry(struct command *c)
 	if (n < 0)
 		return complain(c, n, &e, NULL);
 	if (!c->json)
-		printf("Looked for again; %d entr%s of the quarantine %s lifted.\n", n, n == 1 ? "y" : "ies",
-			n == 1 ? "is" : "are");
+		printf("Looked for again; %d entr%s of the quarantine %s lifted.\n", n,
+			n == 1 ? "y" : "ies", n == 1 ? "is" : "are");
 	return EXIT_CODE_OK;
 }
 

@@ -54,15 +54,18 @@ static int look_at_drivers(void)
 		if (!ends_with(e->d_name, ".icd"))
 			continue;
 		read_driver(folder, e->d_name, library, sizeof library);
-		(void) snprintf(line, sizeof line, "%.255s, library %s", e->d_name, library[0] ? library : "?");
-		say("driver", line, library[0] ? NULL : "this file names no library: reinstall its package");
+		(void) snprintf(line, sizeof line, "%.255s, library %s", e->d_name,
+			library[0] ? library : "?");
+		say("driver", line,
+			library[0] ? NULL : "this file names no library: reinstall its package");
 		n++;
 	}
 	if (d)
 		(void) closedir(d);
 	if (n == 0)
 		say("driver", "none is installed",
-			"a package that provides opencl-icd, for example mesa-opencl-icd, or pocl-opencl-icd for the "
+			"a package that provides opencl-icd, for example mesa-opencl-icd, or "
+			"pocl-opencl-icd for the "
 			"processor");
 	return n;
 }
@@ -78,14 +81,16 @@ static void look_at_node(const char *path, const char *group)
 	(void) snprintf(line, sizeof line, "%s, mode %o, %s", path, st.st_mode & 07777,
 		open_to_us ? "open to you" : "closed to you");
 	(void) snprintf(remedy, sizeof remedy,
-		"the worker needs it, not you; \"adduser bitshed-worker %s\" when it says that it finds no device",
+		"the worker needs it, not you; \"adduser bitshed-worker %s\" when it says that it "
+		"finds no device",
 		group);
 	say("node", line, open_to_us ? NULL : remedy);
 }
 
 static void look_at_nodes(void)
 {
-	static const char *const others[] = {"/dev/mali0", "/dev/kgsl-3d0", "/dev/pvr_sync", "/dev/kfd"};
+	static const char *const others[] = {
+		"/dev/mali0", "/dev/kgsl-3d0", "/dev/pvr_sync", "/dev/kfd"};
 	char path[300];
 	struct dirent *e;
 	DIR *d = opendir("/dev/dri");
@@ -109,7 +114,8 @@ static void look_at_rusticl(void)
 
 	if (access(VENDORS "/rusticl.icd", F_OK) == 0 && !value)
 		say("rusticl", "RUSTICL_ENABLE is not set here",
-			"\"systemctl edit bitshed-worker@\" with Environment=RUSTICL_ENABLE=panfrost, or v3d, freedreno, "
+			"\"systemctl edit bitshed-worker@\" with "
+			"Environment=RUSTICL_ENABLE=panfrost, or v3d, freedreno, "
 			"iris");
 }
 
@@ -118,10 +124,12 @@ static const char *remedy_of(const struct bitshed_device *d, int n_drivers)
 	if (strcmp(d->state, "ready") == 0)
 		return NULL;
 	if (strcmp(d->state, "quarantined") == 0)
-		return "another driver version lifts it, or \"bitshed devices retry\" after \"bitshed-worker --check\" is "
+		return "another driver version lifts it, or \"bitshed devices retry\" after "
+		       "\"bitshed-worker --check\" is "
 		       "right";
 	if (strcmp(d->state, "absent") == 0)
-		return n_drivers > 0 ? "\"sudo -u bitshed-worker /usr/libexec/bitshed-worker --check\" says what it sees"
+		return n_drivers > 0 ? "\"sudo -u bitshed-worker /usr/libexec/bitshed-worker "
+				       "--check\" says what it sees"
 				     : "install a driver, then \"bitshed devices retry\"";
 	return "the processor answers meanwhile";
 }
@@ -131,17 +139,20 @@ static void look_at_daemon(struct bitshed_device *const *devices, int n, int n_d
 	char line[512];
 
 	if (n < 2)
-		say("worker", "not installed: CPU only, which is fine", "the package bitshed-opencl, to use a device");
+		say("worker", "not installed: CPU only, which is fine",
+			"the package bitshed-opencl, to use a device");
 	for (int i = 0; i < n; i++) {
 		const struct bitshed_device *d = devices[i];
 
-		(void) snprintf(line, sizeof line, "%s, %s%s%s%s%s", d->name, d->state, d->state_reason[0] ? ": " : "",
-			d->state_reason, d->description[0] ? ", " : "", d->description);
+		(void) snprintf(line, sizeof line, "%s, %s%s%s%s%s", d->name, d->state,
+			d->state_reason[0] ? ": " : "", d->state_reason,
+			d->description[0] ? ", " : "", d->description);
 		say("device", line, strcmp(d->name, "cpu") == 0 ? NULL : remedy_of(d, n_drivers));
 		for (char **p = d->quarantine; *p && strcmp(*p, "*") != 0; p++)
 			say("kernel", *p, "in quarantine; others do its work, or the processor");
 		if (d->kernels > 0) {
-			(void) snprintf(line, sizeof line, "%u kernels right, %u of them from the cache", d->kernels,
+			(void) snprintf(line, sizeof line,
+				"%u kernels right, %u of them from the cache", d->kernels,
 				d->kernels_cached);
 			say("cache", line, NULL);
 		}

@@ -27,7 +27,8 @@ static int wait_for(int fd, short events, uint64_t end_nsec)
 		if (end_nsec != UINT64_MAX) {
 			uint64_t nsec = end_nsec > now ? end_nsec - now : 0;
 
-			left = (struct timespec){(time_t) (nsec / NSEC_PER_SEC), (long) (nsec % NSEC_PER_SEC)};
+			left = (struct timespec){
+				(time_t) (nsec / NSEC_PER_SEC), (long) (nsec % NSEC_PER_SEC)};
 			timeout = &left;
 		}
 		r = ppoll(&p, 1, timeout, NULL);
@@ -47,8 +48,8 @@ static uint64_t end_of(uint64_t timeout_nsec)
 	return timeout_nsec > UINT64_MAX - now ? UINT64_MAX : now + timeout_nsec;
 }
 
-int packet_send(int fd, const void *data, size_t size, const int *fds, uint32_t n,
-	uint64_t timeout_nsec)
+int packet_send(
+	int fd, const void *data, size_t size, const int *fds, uint32_t n, uint64_t timeout_nsec)
 {
 	uint64_t end = end_of(timeout_nsec);
 	struct iovec part = {.iov_base = (void *) data, .iov_len = size};
@@ -105,7 +106,8 @@ static uint32_t take_fds(struct msghdr *m, int *fds, uint32_t max)
 	return n;
 }
 
-int packet_receive(int fd, void *data, size_t size, int *fds, uint32_t *ret_n, uint64_t timeout_nsec)
+int packet_receive(
+	int fd, void *data, size_t size, int *fds, uint32_t *ret_n, uint64_t timeout_nsec)
 {
 	uint64_t end = end_of(timeout_nsec);
 	struct iovec part = {.iov_base = data, .iov_len = size};

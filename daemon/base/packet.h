@@ -14,8 +14,8 @@
  *
  * Return: 0; -ETIMEDOUT; -EPIPE, -ECONNRESET: nobody is there; another errno. Any thread.
  */
-int packet_send(int fd, const void *data, size_t size, const int *fds, uint32_t n,
-	uint64_t timeout_nsec);
+int packet_send(
+	int fd, const void *data, size_t size, const int *fds, uint32_t n, uint64_t timeout_nsec);
 
 /**
  * packet_receive() - the next record
@@ -26,4 +26,5 @@ int packet_send(int fd, const void *data, size_t size, const int *fds, uint32_t 
  *
  * Return: the record's size; -ETIMEDOUT; -ECONNRESET when the other side has gone; another errno.
  */
-int packet_receive(int fd, void *data, size_t size, int *fds, uint32_t *ret_n, uint64_t timeout_nsec);
+int packet_receive(
+	int fd, void *data, size_t size, int *fds, uint32_t *ret_n, uint64_t timeout_nsec);

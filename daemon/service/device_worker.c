@@ -41,7 +41,8 @@ void device_worker_set(struct device_worker *d, enum device_state state, const c
 
 struct remote_plan *device_worker_find(struct device_worker *d, const struct plan *plan)
 {
-	list_for_each (l, &d->plans) {
+	list_for_each(l, &d->plans)
+	{
 		struct remote_plan *p = list_entry(l, struct remote_plan, link);
 
 		if (p->plan == plan && p->state != REMOTE_DEAD)
@@ -200,7 +201,8 @@ static int make_threads(struct device_worker *d)
 		return -errno;
 	r = sd_event_add_io(d->options.event, &d->source, d->event_fd, EPOLLIN, on_changed, d);
 	if (r >= 0)
-		r = queue_new(&d->queue, d->options.event, device_worker_run, d, d->options.config->queue_length_max);
+		r = queue_new(&d->queue, d->options.event, device_worker_run, d,
+			d->options.config->queue_length_max);
 	if (r < 0)
 		return r;
 	device_worker_configure(d, d->options.config);
@@ -266,7 +268,8 @@ struct device_worker *device_worker_free(struct device_worker *d)
 		return NULL;
 	device_worker_finish(d);
 	d->queue = queue_free(d->queue);
-	list_for_each_safe (l, n, &d->plans) {
+	list_for_each_safe(l, n, &d->plans)
+	{
 		struct remote_plan *p = list_entry(l, struct remote_plan, link);
 
 		close_fdp(&p->head);

@@ -53,7 +53,8 @@ static void show_banned(struct device_worker *d)
 	(void) pthread_mutex_lock(&d->lock);
 	d->status.banned[0] = '\0';
 	if (whole)
-		at = (size_t) snprintf(d->status.banned, sizeof d->status.banned, "%s", QUARANTINE_ALL);
+		at = (size_t) snprintf(
+			d->status.banned, sizeof d->status.banned, "%s", QUARANTINE_ALL);
 	for (uint32_t i = 0; i < n && at + WORKER_NAME + 2 < sizeof d->status.banned; i++)
 		at += (size_t) snprintf(d->status.banned + at, sizeof d->status.banned - at, "%s%s",
 			at > 0 ? " " : "", all.banned[i]);
@@ -64,10 +65,9 @@ static void ban(struct device_worker *d, const char *kernel, const char *reason)
 {
 	int r = quarantine_add(d->quarantine, d->status.name, d->status.driver, kernel, reason);
 
-	log_warning("opencl: %s is in quarantine for %s, driver %s: %s", strcmp(kernel, QUARANTINE_ALL) == 0
-			    ? "everything"
-			    : kernel,
-		d->status.name, d->status.driver, reason);
+	log_warning("opencl: %s is in quarantine for %s, driver %s: %s",
+		strcmp(kernel, QUARANTINE_ALL) == 0 ? "everything" : kernel, d->status.name,
+		d->status.driver, reason);
 	if (r < 0)
 		log_warning("opencl: the quarantine cannot be written: %s", strerrordesc_np(-r));
 	show_banned(d);
@@ -79,7 +79,8 @@ static void forget_worker(struct device_worker *d)
 	(void) pthread_mutex_lock(&d->lock);
 	d->talking_fd = -1;
 	d->broken = 0; /* what a request has met of this worker ends with it */
-	list_for_each (l, &d->plans) {
+	list_for_each(l, &d->plans)
+	{
 		struct remote_plan *p = list_entry(l, struct remote_plan, link);
 
 		p->on_device = false;
@@ -110,7 +111,8 @@ static void wait_longer(struct device_worker *d)
 	if (now - d->waited_answered > ANSWERS_WELL)
 		d->waited_nsec = 0;
 	d->waited_answered = now;
-	d->waited_nsec = d->waited_nsec ? MIN_OF(d->waited_nsec * 2, WAIT_MOST_NSEC) : WAIT_FIRST_NSEC;
+	d->waited_nsec =
+		d->waited_nsec ? MIN_OF(d->waited_nsec * 2, WAIT_MOST_NSEC) : WAIT_FIRST_NSEC;
 	d->retry_at_nsec = clock_now_nsec() + d->waited_nsec;
 }
 
@@ -161,8 +163,8 @@ static void lose_worker(struct device_worker *d, const char *where, int r, const
 		return;
 	}
 	wait_longer(d);
-	log_warning("opencl: the worker is started again in %" PRIu64 " ms: %s", d->waited_nsec / NSEC_PER_MSEC,
-		reason);
+	log_warning("opencl: the worker is started again in %" PRIu64 " ms: %s",
+		d->waited_nsec / NSEC_PER_MSEC, reason);
 	set_state(d, DEVICE_WAITING, reason);
 }
 
@@ -174,7 +176,10 @@ static void hear_tested(const char *kernel, int result, const char *why, void *u
 	if (result == -ENOTSUP || result == -ENOMEM)
 		log_notice("opencl: kernel %s is left out: %s", kernel, why);
 	else
-		ban(d, kernel, result == -EILSEQ ? "its numbers are wrong" : why[0] ? why : "it cannot be built");
+		ban(d, kernel,
+			result == -EILSEQ ? "its numbers are wrong"
+			: why[0]	  ? why
+					  : "it cannot be built");
 }
 
 static void describe(struct device_worker *d, const struct worker_welcome *w)
@@ -240,7 +245,8 @@ static int test(struct device_worker *d)
 	r = worker_test(&d->client, &banned, build_timeout(d), &trial, &why);
 	if (r < 0 && worker_is_lost(r)) {
 		(void) snprintf(text, sizeof text, "%s while it was at %s",
-			r == -ETIMEDOUT ? "it did not answer" : "it died", trial.trying[0] ? trial.trying : "start");
+			r == -ETIMEDOUT ? "it did not answer" : "it died",
+			trial.trying[0] ? trial.trying : "start");
 		lose_worker(d, trial.trying[0] ? trial.trying : "start", r, text);
 		return r;
 	}
@@ -294,10 +300,12 @@ static void start(struct device_worker *d)
 /* Lock held. Return: one that is to be loaded or let go */
 static struct remote_plan *find_work(struct device_worker *d)
 {
-	list_for_each (l, &d->plans) {
+	list_for_each(l, &d->plans)
+	{
 		struct remote_plan *p = list_entry(l, struct remote_plan, link);
 
-		if (p->state == REMOTE_DEAD || (p->state == REMOTE_WANTED && d->status.state == DEVICE_READY))
+		if (p->state == REMOTE_DEAD ||
+			(p->state == REMOTE_WANTED && d->status.state == DEVICE_READY))
 			return p;
 	}
 	return NULL;
@@ -328,7 +336,8 @@ static void let_go(struct device_worker *d, struct remote_plan *p)
 }
 
 /* Lost with the worker, it is wanted as before. The loop may have dropped it meanwhile. */
-static void loaded(struct device_worker *d, struct remote_plan *p, int r, uint64_t bytes, uint64_t run_nsec)
+static void loaded(
+	struct device_worker *d, struct remote_plan *p, int r, uint64_t bytes, uint64_t run_nsec)
 {
 	(void) pthread_mutex_lock(&d->lock);
 	p->on_device = r >= 0;
@@ -353,16 +362,17 @@ static void load(struct device_worker *d, struct remote_plan *p, struct plan *pl
 	if (r >= 0)
 		r = worker_reserve(&d->client, plan, build_timeout(d));
 	if (r >= 0)
-		r = worker_load(
-			&d->client, p->id, plan, p->head, build_timeout(d), &bytes, &run_nsec, &why);
+		r = worker_load(&d->client, p->id, plan, p->head, build_timeout(d), &bytes,
+			&run_nsec, &why);
 	loaded(d, p, r, bytes, run_nsec);
 	if (r < 0 && worker_is_lost(r))
 		lose_worker(d, QUARANTINE_ALL, r, "it died or hung over a network");
 	else if (r < 0)
-		log_notice("opencl: model %s at %g bits stays on the processor: %s", plan->model->network->name,
-			plan->model->bits, error_text(&why, r));
+		log_notice("opencl: model %s at %g bits stays on the processor: %s",
+			plan->model->network->name, plan->model->bits, error_text(&why, r));
 	else
-		log_info("opencl: model %s at %g bits is on the device, %" PRIu64 " us an inference",
+		log_info("opencl: model %s at %g bits is on the device, %" PRIu64
+			 " us an inference",
 			plan->model->network->name, plan->model->bits, run_nsec / NSEC_PER_USEC);
 	(void) pthread_mutex_unlock(&d->turn);
 }
@@ -386,7 +396,8 @@ static void notice_death(struct device_worker *d)
 {
 	(void) pthread_mutex_lock(&d->turn);
 	if (d->client.fd >= 0 && !worker_is_alive(&d->client))
-		lose_worker(d, QUARANTINE_ALL, -ECONNRESET, "the worker has gone while nobody asked for it");
+		lose_worker(d, QUARANTINE_ALL, -ECONNRESET,
+			"the worker has gone while nobody asked for it");
 	else if (worker_is_stalled(&d->client, settings_of(d).run_timeout_ms * NSEC_PER_MSEC))
 		lose_worker(d, QUARANTINE_ALL, -ETIMEDOUT, "the worker does not answer");
 	(void) pthread_mutex_unlock(&d->turn);

@@ -22,7 +22,8 @@ static int run_on_cpu(struct device_worker *d, struct request *q)
 {
 	d->workspace.threads_max = q->threads_max;
 	q->device = REQUEST_ON_CPU;
-	return device_run(d->options.cpu, &d->workspace, q->plan, q->input_type, q->input, q->output);
+	return device_run(
+		d->options.cpu, &d->workspace, q->plan, q->input_type, q->input, q->output);
 }
 
 static uint64_t timeout_of(const struct request *q, uint64_t run_timeout_nsec)
@@ -37,7 +38,8 @@ static uint64_t timeout_of(const struct request *q, uint64_t run_timeout_nsec)
 }
 
 /* Under the lock. Return: a copy of what the request needs, or state REMOTE_FAILED */
-static struct remote_plan look(struct device_worker *d, const struct plan *plan, struct settings *ret)
+static struct remote_plan look(
+	struct device_worker *d, const struct plan *plan, struct settings *ret)
 {
 	struct remote_plan copy = {.state = REMOTE_FAILED}, *p;
 
@@ -117,7 +119,8 @@ static void check_answer(struct device_worker *d, struct request *q)
 	if (reserve_check(d, bytes) < 0)
 		return;
 	d->workspace.threads_max = q->threads_max;
-	if (device_run(d->options.cpu, &d->workspace, q->plan, q->input_type, d->client.region, d->check) < 0)
+	if (device_run(d->options.cpu, &d->workspace, q->plan, q->input_type, d->client.region,
+		    d->check) < 0)
 		return;
 	right = memcmp(d->check, q->output, bytes) == 0;
 	(void) pthread_mutex_lock(&d->lock);
@@ -142,7 +145,8 @@ static int run_on_device(struct device_worker *d, struct request *q, const struc
 
 	if (timeout == 0)
 		return -EBUSY;
-	r = worker_run(&d->client, p->id, q->plan, q->input_type, q->input, q->output, timeout, &why);
+	r = worker_run(
+		&d->client, p->id, q->plan, q->input_type, q->input, q->output, timeout, &why);
 	/* Too late for this request is not dead yet; what comes next waits for it, or for the minder. */
 	if (r == -ETIMEDOUT && !worker_is_stalled(&d->client, limit - limit / 16))
 		return -EBUSY;
@@ -167,8 +171,8 @@ static int take_turn(struct device_worker *d, const struct request *q)
 	uint64_t end = q->deadline_nsec ? q->deadline_nsec : clock_now_nsec() + TURN_NSEC;
 	int r;
 
-	while ((r = pthread_mutex_trylock(&d->turn)) == EBUSY && q->choice == CHOICE_REQUIRE
-		&& clock_now_nsec() < end)
+	while ((r = pthread_mutex_trylock(&d->turn)) == EBUSY && q->choice == CHOICE_REQUIRE &&
+		clock_now_nsec() < end)
 		(void) nanosleep(&pause, NULL);
 	return -r;
 }

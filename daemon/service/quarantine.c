@@ -135,7 +135,8 @@ static void drop_stale(struct quarantine *q, const char *device, const char *dri
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < q->n; i++)
-		if (strcmp(q->entries[i].device, device) != 0 || strcmp(q->entries[i].driver, driver) == 0)
+		if (strcmp(q->entries[i].device, device) != 0 ||
+			strcmp(q->entries[i].driver, driver) == 0)
 			q->entries[kept++] = q->entries[i];
 	q->n = kept;
 }
@@ -160,17 +161,20 @@ const char *quarantine_find(
 	const struct quarantine *q, const char *device, const char *driver, const char *kernel)
 {
 	for (uint32_t i = 0; i < q->n; i++)
-		if (is_of(&q->entries[i], device, driver) && strcmp(q->entries[i].kernel, kernel) == 0)
+		if (is_of(&q->entries[i], device, driver) &&
+			strcmp(q->entries[i].kernel, kernel) == 0)
 			return q->entries[i].reason;
 	return NULL;
 }
 
-uint32_t quarantine_list(
-	const struct quarantine *q, const char *device, const char *driver, struct worker_test *test)
+uint32_t quarantine_list(const struct quarantine *q, const char *device, const char *driver,
+	struct worker_test *test)
 {
 	for (uint32_t i = 0; i < q->n && test->n_banned < WORKER_KERNELS; i++)
-		if (is_of(&q->entries[i], device, driver) && strcmp(q->entries[i].kernel, QUARANTINE_ALL) != 0)
-			(void) snprintf(test->banned[test->n_banned++], WORKER_NAME, "%s", q->entries[i].kernel);
+		if (is_of(&q->entries[i], device, driver) &&
+			strcmp(q->entries[i].kernel, QUARANTINE_ALL) != 0)
+			(void) snprintf(test->banned[test->n_banned++], WORKER_NAME, "%s",
+				q->entries[i].kernel);
 	return test->n_banned;
 }
 

@@ -32,8 +32,8 @@ const char *quarantine_find(
 	const struct quarantine *q, const char *device, const char *driver, const char *kernel);
 
 /** quarantine_list() - kernels of a device and driver into @test, but for QUARANTINE_ALL. Return: how many */
-uint32_t quarantine_list(
-	const struct quarantine *q, const char *device, const char *driver, struct worker_test *test);
+uint32_t quarantine_list(const struct quarantine *q, const char *device, const char *driver,
+	struct worker_test *test);
 
 /** quarantine_lift() - forget everything. Return: how many there were */
 uint32_t quarantine_lift(struct quarantine *q);

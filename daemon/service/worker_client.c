@@ -56,7 +56,8 @@ static int connect_to(struct worker_client *w, const char *path, struct error *r
 		return error_set(reterr, -ENAMETOOLONG, "the worker's socket has too long a name");
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	if (connect(fd, (struct sockaddr *) &address, sizeof address) < 0)
-		return error_set(reterr, -errno, "cannot connect to the worker: %s", strerror(errno));
+		return error_set(
+			reterr, -errno, "cannot connect to the worker: %s", strerror(errno));
 	w->fd = take_fd(&fd);
 	return 0;
 }
@@ -199,8 +200,8 @@ static int said(int32_t result, char *text, struct error *reterr)
 	return error_set(reterr, worker_is_lost(r) ? -EIO : r, "%s", text);
 }
 
-int worker_hello(struct worker_client *w, const char *device, uint64_t timeout_nsec, struct worker_welcome *ret,
-	struct error *reterr)
+int worker_hello(struct worker_client *w, const char *device, uint64_t timeout_nsec,
+	struct worker_welcome *ret, struct error *reterr)
 {
 	struct worker_hello hello = {.header = worker_header(WORKER_HELLO)};
 	union worker_record m;
@@ -286,7 +287,8 @@ static int make_numbers(const struct model *model, int *ret_fd, uint64_t *ret_by
 	return 0;
 }
 
-static int add_plane(struct worker_load *m, int *fds, const struct plane *p, const struct network *n)
+static int add_plane(
+	struct worker_load *m, int *fds, const struct plane *p, const struct network *n)
 {
 	if (!p)
 		return 0;
@@ -313,8 +315,8 @@ static int send_load(struct worker_client *w, uint64_t id, const struct model *m
 	return r < 0 ? r : send_record(w, &load, fds, 2 + load.n_planes);
 }
 
-int worker_load(struct worker_client *w, uint64_t id, const struct plan *plan, int head, uint64_t timeout_nsec,
-	uint64_t *ret_bytes, uint64_t *ret_run_nsec, struct error *reterr)
+int worker_load(struct worker_client *w, uint64_t id, const struct plan *plan, int head,
+	uint64_t timeout_nsec, uint64_t *ret_bytes, uint64_t *ret_run_nsec, struct error *reterr)
 {
 	union worker_record m;
 	int r = send_load(w, id, plan->model, head);

@@ -44,8 +44,8 @@ void worker_stop(struct worker_client *w);
 bool worker_is_alive(const struct worker_client *w);
 
 /** worker_hello() - @ret: what it has, all texts terminated. Return: 0; -ENODEV with words; as packet_receive() */
-int worker_hello(struct worker_client *w, const char *device, uint64_t timeout_nsec, struct worker_welcome *ret,
-	struct error *reterr);
+int worker_hello(struct worker_client *w, const char *device, uint64_t timeout_nsec,
+	struct worker_welcome *ret, struct error *reterr);
 
 /**
  * struct worker_trial - of all its kernels
@@ -76,8 +76,8 @@ int worker_test(struct worker_client *w, const struct worker_test *test, uint64_
  *
  * Return: 0; what it says, with words; as packet_receive(), -EPROTO when the connection is of no use any more.
  */
-int worker_load(struct worker_client *w, uint64_t id, const struct plan *plan, int head, uint64_t timeout_nsec,
-	 uint64_t *ret_bytes, uint64_t *ret_run_nsec, struct error *reterr);
+int worker_load(struct worker_client *w, uint64_t id, const struct plan *plan, int head,
+	uint64_t timeout_nsec, uint64_t *ret_bytes, uint64_t *ret_run_nsec, struct error *reterr);
 int worker_unload(struct worker_client *w, uint64_t id, uint64_t timeout_nsec, uint64_t *ret_bytes);
 
 /** worker_reserve() - a region for the tensors of @plan. Return: 0 or negative errno */

@@ -12,8 +12,8 @@ static int check_kernel(struct cl *cl, uint32_t i, const char *cache, FILE *out)
 	int r = kernel_cl_build(cl, i, cache, &cached, &why);
 
 	built = clock_now_nsec();
-	fprintf(out, "  %-18s %s %6.1f ms", kernel_cl_table[i].name, cached ? "cached  " : "compiled",
-		(double) (built - begin) / NSEC_PER_MSEC);
+	fprintf(out, "  %-18s %s %6.1f ms", kernel_cl_table[i].name,
+		cached ? "cached  " : "compiled", (double) (built - begin) / NSEC_PER_MSEC);
 	if (r < 0)
 		fprintf(out, ", not built: %s", error_text(&why, r));
 	(void) fputc('\n', out);
@@ -28,8 +28,10 @@ static int test_kernel(struct cl *cl, uint32_t i, const char *cache, FILE *out)
 
 	if (!cl->programs[i])
 		return 0;
-	fprintf(out, "  %-18s %s %6.1f ms%s%s\n", kernel_cl_table[i].name, r < 0 ? "WRONG   " : "right   ",
-		(double) (clock_now_nsec() - begin) / NSEC_PER_MSEC, r < 0 ? ": " : "", r < 0 ? error_text(&why, r) : "");
+	fprintf(out, "  %-18s %s %6.1f ms%s%s\n", kernel_cl_table[i].name,
+		r < 0 ? "WRONG   " : "right   ",
+		(double) (clock_now_nsec() - begin) / NSEC_PER_MSEC, r < 0 ? ": " : "",
+		r < 0 ? error_text(&why, r) : "");
 	if (r >= 0 && cache)
 		kernel_cl_save(cl, i, cache);
 	return r;
@@ -45,9 +47,12 @@ int check_device(const struct serve_options *options, bool probe, FILE *out)
 		fprintf(out, "no device: %s\n", error_text(&why, r));
 		return r;
 	}
-	fprintf(out, "%s: %s, driver %s, %s\n%u units, %lu MiB, local memory %lu KiB, groups of %zu, %s\n",
-		cl->platform_name, cl->name, cl->driver, cl->version, cl->units, cl->memory_bytes >> 20,
-		cl->local_bytes >> 10, cl->group_max, cl->shares_memory ? "shares memory" : "copies memory");
+	fprintf(out,
+		"%s: %s, driver %s, %s\n%u units, %lu MiB, local memory %lu KiB, groups of %zu, "
+		"%s\n",
+		cl->platform_name, cl->name, cl->driver, cl->version, cl->units,
+		cl->memory_bytes >> 20, cl->local_bytes >> 10, cl->group_max,
+		cl->shares_memory ? "shares memory" : "copies memory");
 	if (probe)
 		return 0;
 	for (uint32_t i = 0; i < kernel_cl_count; i++) {

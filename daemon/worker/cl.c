@@ -111,7 +111,8 @@ static const char *device_lacks(cl_device_id device)
 	if ((device_number(device, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_ROUND_TO_NEAREST) == 0)
 		return "its floats are not rounded to nearest";
 	cl_device_text(device, CL_DEVICE_VERSION, version, sizeof version);
-	if (sscanf(version, "OpenCL %u.%u", &major, &minor) != 2 || major < 1 || (major == 1 && minor < 2))
+	if (sscanf(version, "OpenCL %u.%u", &major, &minor) != 2 || major < 1 ||
+		(major == 1 && minor < 2))
 		return "it is older than OpenCL 1.2";
 	return NULL;
 }
@@ -163,8 +164,8 @@ static int find_device(struct cl *cl, const char *wanted, struct error *reterr)
 		cl_device_id devices[DEVICES_MAX];
 
 		n_devices = 0;
-		if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, DEVICES_MAX, devices, &n_devices)
-			!= CL_SUCCESS)
+		if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, DEVICES_MAX, devices,
+			    &n_devices) != CL_SUCCESS)
 			continue;
 		for (cl_uint d = 0; d < MIN_OF(n_devices, DEVICES_MAX); d++)
 			look_at(cl, platforms[p], devices[d], wanted, reterr);
@@ -174,7 +175,8 @@ static int find_device(struct cl *cl, const char *wanted, struct error *reterr)
 
 static void describe(struct cl *cl)
 {
-	cl_platform_text(cl->platform, CL_PLATFORM_NAME, cl->platform_name, sizeof cl->platform_name);
+	cl_platform_text(
+		cl->platform, CL_PLATFORM_NAME, cl->platform_name, sizeof cl->platform_name);
 	cl_device_text(cl->device, CL_DEVICE_NAME, cl->name, sizeof cl->name);
 	cl_device_text(cl->device, CL_DEVICE_VENDOR, cl->vendor, sizeof cl->vendor);
 	cl_device_text(cl->device, CL_DRIVER_VERSION, cl->driver, sizeof cl->driver);
@@ -184,8 +186,8 @@ static void describe(struct cl *cl)
 	cl->memory_bytes = device_number(cl->device, CL_DEVICE_GLOBAL_MEM_SIZE);
 	cl->local_bytes = device_number(cl->device, CL_DEVICE_LOCAL_MEM_SIZE);
 	cl->group_max = device_number(cl->device, CL_DEVICE_MAX_WORK_GROUP_SIZE);
-	(void) clGetDeviceInfo(
-		cl->device, CL_DEVICE_MAX_WORK_ITEM_SIZES, sizeof cl->items_max, cl->items_max, NULL);
+	(void) clGetDeviceInfo(cl->device, CL_DEVICE_MAX_WORK_ITEM_SIZES, sizeof cl->items_max,
+		cl->items_max, NULL);
 }
 
 static uint64_t private_bytes(void)
@@ -215,8 +217,8 @@ static bool measure_sharing(struct cl *cl)
 	bool shares = false;
 	void *map;
 
-	if (!device_flag(cl->device, CL_DEVICE_HOST_UNIFIED_MEMORY) || memfd_new(&fd, NULL, "probe", SHARE_BYTES) < 0
-		|| memfd_seal_read_only(fd) < 0)
+	if (!device_flag(cl->device, CL_DEVICE_HOST_UNIFIED_MEMORY) ||
+		memfd_new(&fd, NULL, "probe", SHARE_BYTES) < 0 || memfd_seal_read_only(fd) < 0)
 		return false;
 	map = mmap(NULL, SHARE_BYTES, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
 	if (map == MAP_FAILED)
@@ -226,7 +228,8 @@ static bool measure_sharing(struct cl *cl)
 		cl_int code = clEnqueueReadBuffer(
 			cl->queue, b.mem, CL_TRUE, SHARE_BYTES - 1, 1, &last, 0, NULL, NULL);
 
-		shares = code == CL_SUCCESS && b.shared && private_bytes() < before + SHARE_BYTES / 2;
+		shares = code == CL_SUCCESS && b.shared &&
+			 private_bytes() < before + SHARE_BYTES / 2;
 		cl_buffer_done(cl, &b);
 	}
 	(void) munmap(map, SHARE_BYTES);
@@ -285,10 +288,12 @@ int cl_buffer_new(struct cl *cl, const void *data, size_t bytes, bool share, str
 
 	share = share && cl->shares_memory;
 	if (share)
-		mem = clCreateBuffer(cl->context, flags | CL_MEM_USE_HOST_PTR, bytes, (void *) data, &code);
+		mem = clCreateBuffer(
+			cl->context, flags | CL_MEM_USE_HOST_PTR, bytes, (void *) data, &code);
 	if (!mem) {
 		share = false;
-		mem = clCreateBuffer(cl->context, flags | CL_MEM_COPY_HOST_PTR, bytes, (void *) data, &code);
+		mem = clCreateBuffer(
+			cl->context, flags | CL_MEM_COPY_HOST_PTR, bytes, (void *) data, &code);
 	}
 	if (!mem)
 		return cl_error(reterr, code, "making a buffer");
@@ -315,9 +320,8 @@ struct share {
 
 static struct share *find_share(struct cl *cl, const void *data)
 {
-	list_for_each (l, &cl->shares)
-		if (list_entry(l, struct share, link)->data == data)
-			return list_entry(l, struct share, link);
+	list_for_each(l, &cl->shares) if (list_entry(l, struct share, link)->data ==
+					  data) return list_entry(l, struct share, link);
 	return NULL;
 }
 

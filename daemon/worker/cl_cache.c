@@ -51,21 +51,22 @@ static void describe_driver(const struct cl *cl, char *text, size_t size)
 	*text = '\0';
 	if (dladdr((*dispatch)[0], &info) == 0 || !info.dli_fname || stat(info.dli_fname, &st) < 0)
 		return;
-	(void) snprintf(text, size, "%.200s %" PRIu64 " %" PRId64 ".%09ld", info.dli_fname, (uint64_t) st.st_size,
-		(int64_t) st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+	(void) snprintf(text, size, "%.200s %" PRIu64 " %" PRId64 ".%09ld", info.dli_fname,
+		(uint64_t) st.st_size, (int64_t) st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 }
 
-static void make_key(const char *folder, const struct cl *cl, const struct kernel_cl *k, const char *options,
-	struct key *ret)
+static void make_key(const char *folder, const struct cl *cl, const struct kernel_cl *k,
+	const char *options, struct key *ret)
 {
 	char driver[256];
 
 	describe_driver(cl, driver, sizeof driver);
-	(void) snprintf(ret->text, sizeof ret->text, "%s %s %016" PRIx64 " %zu\n%s\n%s\n%s\n%s\n%s\n%s\n",
-		BITSHED_VERSION, k->name, hash(k->source), strlen(k->source), options, cl->platform_name, cl->name,
+	(void) snprintf(ret->text, sizeof ret->text,
+		"%s %s %016" PRIx64 " %zu\n%s\n%s\n%s\n%s\n%s\n%s\n", BITSHED_VERSION, k->name,
+		hash(k->source), strlen(k->source), options, cl->platform_name, cl->name,
 		cl->driver, cl->version, driver);
-	(void) snprintf(ret->file, sizeof ret->file, "%.400s/%s-%016" PRIx64 SUFFIX, folder, k->name,
-		hash(ret->text));
+	(void) snprintf(ret->file, sizeof ret->file, "%.400s/%s-%016" PRIx64 SUFFIX, folder,
+		k->name, hash(ret->text));
 }
 
 static uint32_t checksum(const void *data, size_t bytes)
@@ -83,8 +84,9 @@ static int read_entry(int fd, const struct key *key, void **ret, size_t *ret_byt
 	r = fd_read_at(fd, &head, sizeof head, 0);
 	if (r < 0)
 		return r;
-	if (memcmp(head.magic, MAGIC, sizeof head.magic) != 0 || head.key_bytes != strlen(key->text)
-		|| head.bytes == 0 || head.bytes > CL_CACHE_ENTRY_BYTES_MAX)
+	if (memcmp(head.magic, MAGIC, sizeof head.magic) != 0 ||
+		head.key_bytes != strlen(key->text) || head.bytes == 0 ||
+		head.bytes > CL_CACHE_ENTRY_BYTES_MAX)
 		return -EBADMSG;
 	r = fd_read_at(fd, text, head.key_bytes, sizeof head);
 	if (r < 0)
@@ -104,8 +106,8 @@ static int read_entry(int fd, const struct key *key, void **ret, size_t *ret_byt
 	return 0;
 }
 
-int cl_cache_read(const char *folder, const struct cl *cl, const struct kernel_cl *k, const char *options,
-	void **ret, size_t *ret_bytes)
+int cl_cache_read(const char *folder, const struct cl *cl, const struct kernel_cl *k,
+	const char *options, void **ret, size_t *ret_bytes)
 {
 	_cleanup_close_ int fd = -1;
 	struct key key;
@@ -139,13 +141,14 @@ static void make_room(const char *folder, size_t bytes)
 			size_t n = strlen(e->d_name);
 			struct stat st;
 
-			if (n < strlen(SUFFIX) || strcmp(e->d_name + n - strlen(SUFFIX), SUFFIX) != 0
-				|| fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			if (n < strlen(SUFFIX) ||
+				strcmp(e->d_name + n - strlen(SUFFIX), SUFFIX) != 0 ||
+				fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 				continue;
 			all += (uint64_t) st.st_size;
-			if (st.st_mtim.tv_sec < oldest_time.tv_sec
-				|| (st.st_mtim.tv_sec == oldest_time.tv_sec
-					&& st.st_mtim.tv_nsec < oldest_time.tv_nsec)) {
+			if (st.st_mtim.tv_sec < oldest_time.tv_sec ||
+				(st.st_mtim.tv_sec == oldest_time.tv_sec &&
+					st.st_mtim.tv_nsec < oldest_time.tv_nsec)) {
 				oldest_time = st.st_mtim;
 				memcpy(oldest, e->d_name, n + 1);
 			}
@@ -173,8 +176,8 @@ static int write_entry(int fd, const struct key *key, const void *binary, size_t
 	return r >= 0 ? fd_write_all(fd, binary, bytes) : r;
 }
 
-int cl_cache_write(const char *folder, const struct cl *cl, const struct kernel_cl *k, const char *options,
-	const void *binary, size_t bytes)
+int cl_cache_write(const char *folder, const struct cl *cl, const struct kernel_cl *k,
+	const char *options, const void *binary, size_t bytes)
 {
 	_cleanup_close_ int fd = -1;
 	char temporary[512 + 16];

@@ -15,13 +15,13 @@ struct kernel_cl;
 #define CL_CACHE_BYTES_MAX ((size_t) 64 * 1024 * 1024)
 
 /** cl_cache_read() - Return: 0 with @ret owned by the caller; -ENOENT; -EBADMSG when it is not whole */
-int cl_cache_read(const char *folder, const struct cl *cl, const struct kernel_cl *k, const char *options,
-	void **ret, size_t *ret_bytes);
+int cl_cache_read(const char *folder, const struct cl *cl, const struct kernel_cl *k,
+	const char *options, void **ret, size_t *ret_bytes);
 
 /**
  * cl_cache_write() - whole or not at all; the oldest entries make room
  *
  * Return: 0 or negative errno; a cache that cannot be written costs time and nothing else.
  */
-int cl_cache_write(const char *folder, const struct cl *cl, const struct kernel_cl *k, const char *options,
-	const void *binary, size_t bytes);
+int cl_cache_write(const char *folder, const struct cl *cl, const struct kernel_cl *k,
+	const char *options, const void *binary, size_t bytes);

@@ -44,7 +44,8 @@ uint32_t kernel_cl_pick(const struct cl *cl, enum kernel_cl_op op, uint64_t pixe
 
 		if (k->op != op || !cl->programs[i] || cl->banned[i])
 			continue;
-		if (cl->only < kernel_cl_count && kernel_cl_table[cl->only].op == op && cl->only != i)
+		if (cl->only < kernel_cl_count && kernel_cl_table[cl->only].op == op &&
+			cl->only != i)
 			continue;
 		last = i;
 		if (pixels >= k->columns_min)
@@ -59,7 +60,8 @@ static int build_error(struct cl *cl, cl_program program, cl_int code, struct er
 	char log[4096] = "";
 	size_t n = 0;
 
-	(void) clGetProgramBuildInfo(program, cl->device, CL_PROGRAM_BUILD_LOG, sizeof log - 1, log, NULL);
+	(void) clGetProgramBuildInfo(
+		program, cl->device, CL_PROGRAM_BUILD_LOG, sizeof log - 1, log, NULL);
 	log[sizeof log - 1] = '\0';
 	for (char *p = log; *p; p++)
 		if ((unsigned char) *p < ' ')
@@ -90,10 +92,12 @@ static int check_kernel(cl_program program, const char *name, struct error *rete
 	return 0;
 }
 
-static int build_source(struct cl *cl, const struct kernel_cl *k, cl_program *ret, struct error *reterr)
+static int build_source(
+	struct cl *cl, const struct kernel_cl *k, cl_program *ret, struct error *reterr)
 {
 	cl_int code;
-	cl_program program = clCreateProgramWithSource(cl->context, 1, (const char **) &k->source, NULL, &code);
+	cl_program program =
+		clCreateProgramWithSource(cl->context, 1, (const char **) &k->source, NULL, &code);
 	int r;
 
 	if (!program)
@@ -129,7 +133,8 @@ static cl_program build_cached(struct cl *cl, const struct kernel_cl *k, const c
 	return NULL;
 }
 
-int kernel_cl_build(struct cl *cl, uint32_t index, const char *cache, bool *ret_cached, struct error *reterr)
+int kernel_cl_build(
+	struct cl *cl, uint32_t index, const char *cache, bool *ret_cached, struct error *reterr)
 {
 	const struct kernel_cl *k = &kernel_cl_table[index];
 	cl_program program = build_cached(cl, k, cache);
@@ -151,13 +156,13 @@ void kernel_cl_save(struct cl *cl, uint32_t index, const char *cache)
 	_cleanup_free_ unsigned char *binary = NULL;
 	size_t bytes = 0;
 
-	if (clGetProgramInfo(cl->programs[index], CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS
-		|| bytes == 0 || bytes > CL_CACHE_ENTRY_BYTES_MAX)
+	if (clGetProgramInfo(cl->programs[index], CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes,
+		    NULL) != CL_SUCCESS ||
+		bytes == 0 || bytes > CL_CACHE_ENTRY_BYTES_MAX)
 		return;
 	binary = malloc(bytes);
-	if (!binary
-		|| clGetProgramInfo(cl->programs[index], CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL)
-			   != CL_SUCCESS)
+	if (!binary || clGetProgramInfo(cl->programs[index], CL_PROGRAM_BINARIES, sizeof binary,
+			       &binary, NULL) != CL_SUCCESS)
 		return;
 	(void) cl_cache_write(cache, cl, &kernel_cl_table[index], OPTIONS, binary, bytes);
 }

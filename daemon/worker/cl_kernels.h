@@ -69,7 +69,8 @@ uint32_t kernel_cl_pick(const struct cl *cl, enum kernel_cl_op op, uint64_t pixe
  *
  * Return: 0; a negative errno with the beginning of what the compiler says.
  */
-int kernel_cl_build(struct cl *cl, uint32_t index, const char *cache, bool *ret_cached, struct error *reterr);
+int kernel_cl_build(
+	struct cl *cl, uint32_t index, const char *cache, bool *ret_cached, struct error *reterr);
 
 /** kernel_cl_save() - into the cache, when everything that the driver compiles late has been used */
 void kernel_cl_save(struct cl *cl, uint32_t index, const char *cache);

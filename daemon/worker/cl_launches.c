@@ -42,7 +42,8 @@ static void fit_local(const struct cl *cl, const uint32_t *like, size_t *local)
 	}
 }
 
-static void set_sizes(const struct maker *m, struct cl_launch *l, uint64_t x, uint64_t y, uint64_t z)
+static void set_sizes(
+	const struct maker *m, struct cl_launch *l, uint64_t x, uint64_t y, uint64_t z)
 {
 	const uint64_t want[3] = {x, y, z};
 
@@ -166,7 +167,8 @@ static int put(struct maker *m, const void *data, size_t bytes, launch_u32 *ret_
 	return 0;
 }
 
-static int put_scales(struct maker *m, const struct matrix *matrix, const struct layer *layer, struct launch *n)
+static int put_scales(
+	struct maker *m, const struct matrix *matrix, const struct layer *layer, struct launch *n)
 {
 	size_t scales = (size_t) matrix->rows * matrix->groups;
 	size_t levels = (size_t) (matrix->shared_levels ? 1 : matrix->rows) << layer->planes;
@@ -201,7 +203,8 @@ static int describe_matrix(struct maker *m, const struct step *s, struct cl_laun
 	n->level_stride = s->matrix.level_stride;
 	for (uint32_t i = 0; i < layer->planes; i++) {
 		l->planes[i] = memory_of(m, s->op->matrix, i);
-		n->plane_at[i] = (uint32_t) (layer->plane[i] - (const uint64_t *) l->planes[i].data);
+		n->plane_at[i] =
+			(uint32_t) (layer->plane[i] - (const uint64_t *) l->planes[i].data);
 	}
 	return put_scales(m, matrix, layer, n);
 }
@@ -224,7 +227,8 @@ static void cut_block(const struct maker *m, struct cl_launch *l)
 
 	if (m->cl->local_bytes > 0)
 		room = MIN_OF(room, m->cl->local_bytes / 2);
-	l->numbers.block_words = (uint32_t) MIN_OF(MAX_OF(room / (columns * BITS_PER_WORD), 1), l->numbers.words);
+	l->numbers.block_words =
+		(uint32_t) MIN_OF(MAX_OF(room / (columns * BITS_PER_WORD), 1), l->numbers.words);
 	l->local_bytes = (size_t) l->numbers.block_words * columns * BITS_PER_WORD;
 }
 
@@ -236,15 +240,17 @@ static int make_product(struct maker *m, const struct step *s, struct cl_launch 
 	if (r < 0)
 		return r;
 	cut_block(m, l);
-	set_sizes(m, l, l->numbers.rows, divide_up(pixels, kernel_cl_table[l->kernel].columns), l->numbers.groups);
+	set_sizes(m, l, l->numbers.rows, divide_up(pixels, kernel_cl_table[l->kernel].columns),
+		l->numbers.groups);
 	return append(m, l);
 }
 
-static int make_bit_product(struct maker *m, const struct step *s, struct cl_launch *l, uint64_t pixels,
-	struct error *reterr)
+static int make_bit_product(struct maker *m, const struct step *s, struct cl_launch *l,
+	uint64_t pixels, struct error *reterr)
 {
 	struct launch *n = &l->numbers;
-	int r = take_scratch(m, pixels * n->groups * n->activation_planes * n->words * sizeof(uint64_t), n, reterr);
+	int r = take_scratch(m,
+		pixels * n->groups * n->activation_planes * n->words * sizeof(uint64_t), n, reterr);
 
 	if (r >= 0)
 		r = pick(m, KERNEL_CL_PACK, pixels, l, reterr);
@@ -260,7 +266,8 @@ static int make_bit_product(struct maker *m, const struct step *s, struct cl_lau
 	return append(m, l);
 }
 
-static int make_convolution(struct maker *m, const struct step *s, struct cl_launch *l, struct error *reterr)
+static int make_convolution(
+	struct maker *m, const struct step *s, struct cl_launch *l, struct error *reterr)
 {
 	uint64_t pixels = (uint64_t) l->numbers.out_height * l->numbers.out_width;
 
@@ -268,10 +275,12 @@ static int make_convolution(struct maker *m, const struct step *s, struct cl_lau
 
 	if (r < 0)
 		return r;
-	return s->pack ? make_bit_product(m, s, l, pixels, reterr) : make_product(m, s, l, pixels, reterr);
+	return s->pack ? make_bit_product(m, s, l, pixels, reterr)
+		       : make_product(m, s, l, pixels, reterr);
 }
 
-static int make_depthwise(struct maker *m, const struct step *s, struct cl_launch *l, struct error *reterr)
+static int make_depthwise(
+	struct maker *m, const struct step *s, struct cl_launch *l, struct error *reterr)
 {
 	struct launch *n = &l->numbers;
 	uint64_t taps = (uint64_t) n->kernel_h * n->kernel_w;
@@ -295,7 +304,8 @@ static int make_depthwise(struct maker *m, const struct step *s, struct cl_launc
 	return append(m, l);
 }
 
-static int make_concat(struct maker *m, const struct op *op, struct cl_launch *l, struct error *reterr)
+static int make_concat(
+	struct maker *m, const struct op *op, struct cl_launch *l, struct error *reterr)
 {
 	struct launch *n = &l->numbers;
 	int r = pick(m, KERNEL_CL_CONCAT, 1, l, reterr);
@@ -312,7 +322,8 @@ static int make_concat(struct maker *m, const struct op *op, struct cl_launch *l
 }
 
 /* One launch, an item for each value of the output, as a line or as an image. */
-static int make_one(struct maker *m, enum kernel_cl_op op, bool image, struct cl_launch *l, struct error *reterr)
+static int make_one(struct maker *m, enum kernel_cl_op op, bool image, struct cl_launch *l,
+	struct error *reterr)
 {
 	const struct launch *n = &l->numbers;
 	int r = pick(m, op, 1, l, reterr);
@@ -334,7 +345,8 @@ static int make_add(struct maker *m, const struct op *op, struct cl_launch *l, s
 	return make_one(m, KERNEL_CL_ADD, false, l, reterr);
 }
 
-static int make_slice(struct maker *m, const struct op *op, struct cl_launch *l, struct error *reterr)
+static int make_slice(
+	struct maker *m, const struct op *op, struct cl_launch *l, struct error *reterr)
 {
 	memcpy(l->numbers.begin, op->begin, sizeof l->numbers.begin);
 	memcpy(l->numbers.step, op->step, sizeof l->numbers.step);
@@ -349,7 +361,8 @@ static int make_softmax(struct maker *m, struct cl_launch *l, struct error *rete
 }
 
 /* The input is there twice: a request says which. */
-static int make_input(struct maker *m, const struct op *op, struct cl_launch *l, struct error *reterr)
+static int make_input(
+	struct maker *m, const struct op *op, struct cl_launch *l, struct error *reterr)
 {
 	struct launch *n = &l->numbers;
 	struct cl_launch floats = *l;
@@ -419,8 +432,8 @@ static int make_step(struct maker *m, const struct step *s, struct error *reterr
 	return -EINVAL;
 }
 
-int cl_launches_make(struct cl_launches *ret, const struct cl *cl, const struct plan *plan,
-	struct error *reterr)
+int cl_launches_make(
+	struct cl_launches *ret, const struct cl *cl, const struct plan *plan, struct error *reterr)
 {
 	struct maker m = {.to = ret, .cl = cl, .plan = plan, .network = plan->model->network};
 	int r;
@@ -434,7 +447,8 @@ int cl_launches_make(struct cl_launches *ret, const struct cl *cl, const struct 
 	for (uint32_t i = 0; i < plan->n_steps; i++) {
 		r = make_step(&m, &plan->steps[i], reterr);
 		if (r < 0)
-			return error_prefix(reterr, r, "op %u, %s", i, op_kind_name(plan->steps[i].op->kind));
+			return error_prefix(
+				reterr, r, "op %u, %s", i, op_kind_name(plan->steps[i].op->kind));
 	}
 	return 0;
 }

@@ -106,7 +106,8 @@ static int set_planes(struct cl_plan *p, uint32_t index, struct error *reterr)
 		cl_int code;
 
 		if (i < l->numbers.planes) {
-			r = cl_share_get(p->cl, l->planes[i].data, l->planes[i].bytes, &mem, reterr);
+			r = cl_share_get(
+				p->cl, l->planes[i].data, l->planes[i].bytes, &mem, reterr);
 			if (r < 0) {
 				while (i-- > 0)
 					cl_share_put(p->cl, l->planes[i].data);
@@ -141,9 +142,9 @@ static int check_group(struct cl_plan *p, uint32_t index, struct error *reterr)
 	struct cl_launch *l = &p->launches.launches[index];
 	size_t max = 0;
 
-	if (clGetKernelWorkGroupInfo(p->kernels[index], p->cl->device, CL_KERNEL_WORK_GROUP_SIZE, sizeof max, &max,
-		    NULL) != CL_SUCCESS
-		|| max == 0)
+	if (clGetKernelWorkGroupInfo(p->kernels[index], p->cl->device, CL_KERNEL_WORK_GROUP_SIZE,
+		    sizeof max, &max, NULL) != CL_SUCCESS ||
+		max == 0)
 		return error_set(reterr, -EIO, "the kernel tells no size of a work-group");
 	/* halves of a power of two divide the global size as well */
 	while (l->local[0] * l->local[1] * l->local[2] > max) {
@@ -162,7 +163,8 @@ static int add_kernel(struct cl_plan *p, uint32_t index, struct error *reterr)
 	cl_int code;
 	int r;
 
-	p->kernels[index] = clCreateKernel(p->cl->programs[l->kernel], kernel_cl_table[l->kernel].name, &code);
+	p->kernels[index] =
+		clCreateKernel(p->cl->programs[l->kernel], kernel_cl_table[l->kernel].name, &code);
 	if (!p->kernels[index])
 		return cl_error(reterr, code, "making a kernel");
 	r = takes_planes(l) ? set_planes(p, index, reterr) : 0;
@@ -217,7 +219,8 @@ static int bind_arena(struct cl_plan *p, struct error *reterr)
 	if (r < 0 || p->arena_serial == p->cl->arena_serial)
 		return r;
 	for (uint32_t i = 0; i < p->launches.n; i++) {
-		cl_int code = clSetKernelArg(p->kernels[i], ARG_ARENA, sizeof(cl_mem), &p->cl->arena);
+		cl_int code =
+			clSetKernelArg(p->kernels[i], ARG_ARENA, sizeof(cl_mem), &p->cl->arena);
 
 		if (code != CL_SUCCESS)
 			return cl_error(reterr, code, "setting arguments");
@@ -259,8 +262,8 @@ int cl_plan_run(struct cl_plan *p, enum input_type type, const void *input, floa
 	r = bind_arena(p, reterr);
 	if (r < 0)
 		return r;
-	code = clEnqueueWriteBuffer(
-		p->cl->queue, p->cl->arena, CL_FALSE, p->launches.input_at, bytes, input, 0, NULL, NULL);
+	code = clEnqueueWriteBuffer(p->cl->queue, p->cl->arena, CL_FALSE, p->launches.input_at,
+		bytes, input, 0, NULL, NULL);
 	if (code != CL_SUCCESS)
 		return cl_error(reterr, code, "bringing the input");
 	for (uint32_t i = 0; r >= 0 && i < p->launches.n; i++)
@@ -271,6 +274,7 @@ int cl_plan_run(struct cl_plan *p, enum input_type type, const void *input, floa
 		return r;
 	}
 	code = clEnqueueReadBuffer(p->cl->queue, p->cl->arena, CL_TRUE,
-		plan->value_offset[plan->model->network->output], plan->output_bytes, output, 0, NULL, NULL);
+		plan->value_offset[plan->model->network->output], plan->output_bytes, output, 0,
+		NULL, NULL);
 	return code == CL_SUCCESS ? 0 : cl_error(reterr, code, "fetching the output");
 }

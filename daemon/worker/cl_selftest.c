@@ -18,7 +18,8 @@
 /** struct window - what is looked at; zeros as for 1x1, stride 1, dilation 1, one group, 8 bits */
 struct window {
 	struct shape in;
-	uint32_t channels, kernel, stride, dilation, pad, groups, planes, activation_bits, scale_groups;
+	uint32_t channels, kernel, stride, dilation, pad, groups, planes, activation_bits,
+		scale_groups;
 	bool level, shared, f32, count_padding;
 };
 
@@ -73,7 +74,8 @@ static uint32_t add_value(struct sample *s, enum element element, struct shape s
 {
 	uint32_t i = s->network.n_values++;
 
-	s->values[i] = (struct value){element, shape, draw_float(s, 0.01f, 0.1f), (uint8_t) draw(s, 200)};
+	s->values[i] =
+		(struct value){element, shape, draw_float(s, 0.01f, 0.1f), (uint8_t) draw(s, 200)};
 	s->network.output = i;
 	return i;
 }
@@ -175,8 +177,8 @@ static void draw_level(struct sample *s)
 	s->layer.level = level;
 }
 
-static void draw_matrix(struct sample *s, uint32_t rows, uint32_t columns, const struct window *w,
-	bool depthwise)
+static void draw_matrix(
+	struct sample *s, uint32_t rows, uint32_t columns, const struct window *w, bool depthwise)
 {
 	struct matrix *m = &s->matrix;
 	float *gain = take(s, rows * sizeof *gain), *bias = take(s, rows * sizeof *bias);
@@ -210,7 +212,8 @@ static uint32_t places(uint32_t in, const struct window *w)
 	return (in + 2 * w->pad - w->dilation * (w->kernel - 1) - 1) / w->stride + 1;
 }
 
-static struct op *add_window(struct sample *s, enum op_kind kind, const struct window *w, uint32_t channels)
+static struct op *add_window(
+	struct sample *s, enum op_kind kind, const struct window *w, uint32_t channels)
 {
 	uint32_t in = add_input(s, w->in, w->activation_bits < 8 ? 1u << w->activation_bits : 256);
 	struct shape shape = {places(w->in.height, w), places(w->in.width, w), channels};
@@ -264,7 +267,8 @@ static void make_one(struct sample *s, enum op_kind kind, struct shape shape)
 	if (kind == OP_PAD)
 		shape = (struct shape){shape.height + 3, shape.width + 2, shape.channels + 3};
 	if (kind == OP_SLICE)
-		shape = (struct shape){(shape.height + 1) / 2, shape.width - 1, (shape.channels + 1) / 2};
+		shape = (struct shape){
+			(shape.height + 1) / 2, shape.width - 1, (shape.channels + 1) / 2};
 	if (kind == OP_TO_FLOAT || kind == OP_SOFTMAX)
 		out = add_value(s, ELEMENT_F32, shape);
 	else
@@ -381,10 +385,11 @@ static bool make_sample(struct sample *s, enum kernel_cl_op op, uint32_t i)
 }
 
 /* A network ends in floats; a sample may end in bytes, which then are what is compared. */
-static int compare(const struct plan *plan, struct workspace *w, struct cl_plan *device, enum input_type type,
-	const void *input, struct error *reterr)
+static int compare(const struct plan *plan, struct workspace *w, struct cl_plan *device,
+	enum input_type type, const void *input, struct error *reterr)
 {
-	_cleanup_free_ uint8_t *expected = malloc(plan->output_bytes + 1), *found = malloc(plan->output_bytes + 1);
+	_cleanup_free_ uint8_t *expected = malloc(plan->output_bytes + 1),
+			       *found = malloc(plan->output_bytes + 1);
 	int r;
 
 	if (!expected || !found)
@@ -396,13 +401,13 @@ static int compare(const struct plan *plan, struct workspace *w, struct cl_plan 
 		return r;
 	for (size_t i = 0; i < plan->output_bytes; i++)
 		if (expected[i] != found[i])
-			return error_set(reterr, -EILSEQ, "byte %zu of %zu is %u, not %u", i, plan->output_bytes,
-				found[i], expected[i]);
+			return error_set(reterr, -EILSEQ, "byte %zu of %zu is %u, not %u", i,
+				plan->output_bytes, found[i], expected[i]);
 	return 0;
 }
 
-static int run_types(struct sample *s, const struct plan *plan, struct workspace *w, struct cl_plan *device,
-	struct error *reterr)
+static int run_types(struct sample *s, const struct plan *plan, struct workspace *w,
+	struct cl_plan *device, struct error *reterr)
 {
 	static const float strange[] = {NAN, INFINITY, -INFINITY, 3e38f};
 	size_t n = plan->input_pixels_bytes;
@@ -414,7 +419,8 @@ static int run_types(struct sample *s, const struct plan *plan, struct workspace
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
 		pixels[i] = (uint8_t) draw(s, 256);
-		floats[i] = draw(s, 50) > 0 ? draw_float(s, -9.0f, 9.0f) : strange[draw(s, ARRAY_SIZE(strange))];
+		floats[i] = draw(s, 50) > 0 ? draw_float(s, -9.0f, 9.0f)
+					    : strange[draw(s, ARRAY_SIZE(strange))];
 	}
 	r = compare(plan, w, device, INPUT_PIXELS, pixels, reterr);
 	/* Narrow activations are promised by the tables; floats would break the promise. */

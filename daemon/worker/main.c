@@ -25,7 +25,8 @@ static const char help[] =
 	"Computes on one OpenCL device for bitshedd, which starts it; nobody else needs to.\n"
 	"\n"
 	"  --fd=N          the connection to bitshedd\n"
-	"  --cache=FOLDER  compiled programs (default: $CACHE_DIRECTORY, then $XDG_CACHE_HOME/bitshed)\n"
+	"  --cache=FOLDER  compiled programs (default: $CACHE_DIRECTORY, then "
+	"$XDG_CACHE_HOME/bitshed)\n"
 	"  --device=TEXT   part of the name of the device or platform to take\n"
 	"  --check         build and test everything, say what came of it, and end\n"
 	"  --probe         with --check: look for a device only\n"
@@ -52,7 +53,8 @@ static int parse_option(struct arguments *a, int option)
 	switch (option) {
 	case 'f':
 		a->fd = (int) strtol(optarg, &end, 10);
-		return *end || end == optarg || a->fd < 0 ? usage("expected a descriptor", optarg) : 1;
+		return *end || end == optarg || a->fd < 0 ? usage("expected a descriptor", optarg)
+							  : 1;
 	case 'c':
 		a->options.cache = optarg;
 		return 1;
@@ -144,7 +146,8 @@ static void *guard(void *userdata)
 	struct pollfd p = {.fd = *(const int *) userdata, .events = POLLRDHUP};
 
 	for (;;)
-		if (poll(&p, 1, -1) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0)
+		if (poll(&p, 1, -1) > 0 &&
+			(p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0)
 			_exit(EXIT_SUCCESS);
 }
 

@@ -48,15 +48,13 @@ static void forget(struct models *m, struct loaded *l)
 
 void models_done(struct models *m)
 {
-	list_for_each_safe (l, n, &m->plans)
-		forget(m, list_entry(l, struct loaded, link));
+	list_for_each_safe(l, n, &m->plans) forget(m, list_entry(l, struct loaded, link));
 }
 
 static struct loaded *find(const struct models *m, uint64_t id)
 {
-	list_for_each (l, &m->plans)
-		if (list_entry(l, struct loaded, link)->id == id)
-			return list_entry(l, struct loaded, link);
+	list_for_each(l, &m->plans) if (list_entry(l, struct loaded, link)->id ==
+					id) return list_entry(l, struct loaded, link);
 	return NULL;
 }
 
@@ -97,7 +95,8 @@ static bool share_planes(const struct files *a, const struct files *b)
 static int open_network(struct models *m, int head, const struct files *files, struct network **ret,
 	struct error *reterr)
 {
-	list_for_each (l, &m->plans) {
+	list_for_each(l, &m->plans)
+	{
 		const struct loaded *x = list_entry(l, struct loaded, link);
 
 		if (!share_planes(&x->files, files))
@@ -108,14 +107,16 @@ static int open_network(struct models *m, int head, const struct files *files, s
 	return open_new(head, ret, reterr);
 }
 
-static int offer_planes(struct network *n, const struct worker_load *load, const int *fds, struct error *reterr)
+static int offer_planes(
+	struct network *n, const struct worker_load *load, const int *fds, struct error *reterr)
 {
 	for (uint32_t i = 0; i < load->n_planes; i++) {
 		const struct worker_plane *p = &load->planes[i];
 		int fd, r;
 
 		if (p->index != PLANE_FIXED && p->index >= n->planes_max)
-			return error_set(reterr, -EBADMSG, "the network has no plane %u", p->index + 1);
+			return error_set(
+				reterr, -EBADMSG, "the network has no plane %u", p->index + 1);
 		fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
 		if (fd < 0)
 			return -errno;
@@ -142,11 +143,12 @@ static int look_at_files(const struct worker_load *load, const int *fds, struct 
 	return 0;
 }
 
-static int check_load(const struct models *m, const struct worker_load *load, uint32_t n, const int *fds,
-	struct files *ret, struct error *reterr)
+static int check_load(const struct models *m, const struct worker_load *load, uint32_t n,
+	const int *fds, struct files *ret, struct error *reterr)
 {
 	if (load->n_planes > WORKER_PLANES || n != load->n_planes + 2)
-		return error_set(reterr, -EBADMSG, "%u descriptors came with %u planes", n, load->n_planes);
+		return error_set(
+			reterr, -EBADMSG, "%u descriptors came with %u planes", n, load->n_planes);
 	if (find(m, load->plan))
 		return error_set(reterr, -EEXIST, "this plan is loaded");
 	if (m->n == MODELS_PLANS_MAX)
@@ -177,14 +179,16 @@ static int measure(struct cl_plan *p, uint64_t *ret_nsec, struct error *reterr)
 	return type == INPUT_PIXELS ? cl_plan_run(p, INPUT_FLOATS, input, output, reterr) : 0;
 }
 
-static int adopt(struct network *network, int fd, size_t bytes, struct model **ret, struct error *reterr)
+static int adopt(
+	struct network *network, int fd, size_t bytes, struct model **ret, struct error *reterr)
 {
 	uint64_t at = WORKER_NUMBERS_AT(network->n_matrices);
 	void *map;
 	int r;
 
 	if (bytes < at || !memfd_is_read_only(fd, bytes))
-		return error_set(reterr, -EPERM, "the numbers are not sealed or not as many as they should be");
+		return error_set(reterr, -EPERM,
+			"the numbers are not sealed or not as many as they should be");
 	map = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (map == MAP_FAILED)
 		return -errno;

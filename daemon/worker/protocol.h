@@ -29,7 +29,7 @@
 #define WORKER_KERNELS 32 /* at most, in the list */
 #define WORKER_PLANES 9	  /* eight and the fixed ones */
 #define WORKER_FDS (2 + WORKER_PLANES)
-#define WORKER_NUMBERS_AT(n_matrices) (((uint64_t) (n_matrices) * 4 + 63) & ~UINT64_C(63))
+#define WORKER_NUMBERS_AT(n_matrices) (((uint64_t) (n_matrices) *4 + 63) & ~UINT64_C(63))
 #define WORKER_REGION_BYTES_MAX (UINT64_C(1) << 32)
 
 enum worker_type {
@@ -217,7 +217,8 @@ static inline uint32_t worker_size(uint16_t type)
 /** worker_header() - of a record of a type */
 static inline struct worker_header worker_header(enum worker_type type)
 {
-	return (struct worker_header){WORKER_VERSION, (uint16_t) type, worker_size((uint16_t) type)};
+	return (struct worker_header){
+		WORKER_VERSION, (uint16_t) type, worker_size((uint16_t) type)};
 }
 
 /** worker_check() - is what came one of our records? */

@@ -48,9 +48,9 @@ static int send_welcome(struct server *s, int r, const struct error *why)
 		put_text(m.text, sizeof m.text, error_text(why, r));
 		return send_record(s, &m);
 	}
-	m.kind = s->cl->type & CL_DEVICE_TYPE_GPU ? WORKER_KIND_GPU
+	m.kind = s->cl->type & CL_DEVICE_TYPE_GPU   ? WORKER_KIND_GPU
 		 : s->cl->type & CL_DEVICE_TYPE_CPU ? WORKER_KIND_CPU
-						     : WORKER_KIND_ACCELERATOR;
+						    : WORKER_KIND_ACCELERATOR;
 	m.units = s->cl->units;
 	m.shares_memory = s->cl->shares_memory;
 	m.memory_bytes = s->cl->memory_bytes;
@@ -69,9 +69,11 @@ static int send_trying(struct server *s, uint32_t kernel, bool test)
 	return send_record(s, &m);
 }
 
-static int send_tested(struct server *s, uint32_t kernel, int r, bool cached, const struct error *why)
+static int send_tested(
+	struct server *s, uint32_t kernel, int r, bool cached, const struct error *why)
 {
-	struct worker_tested m = {.header = worker_header(WORKER_TESTED), .result = r, .cached = cached};
+	struct worker_tested m = {
+		.header = worker_header(WORKER_TESTED), .result = r, .cached = cached};
 
 	put_text(m.kernel, sizeof m.kernel, kernel_cl_table[kernel].name);
 	if (r < 0)
@@ -98,7 +100,8 @@ struct trial {
 	uint64_t build_nsec, test_nsec;
 };
 
-static int give_up(struct server *s, struct trial *t, uint32_t kernel, int r, const struct error *why)
+static int give_up(
+	struct server *s, struct trial *t, uint32_t kernel, int r, const struct error *why)
 {
 	s->cl->banned[kernel] = true;
 	t->said[kernel] = true;
@@ -161,8 +164,9 @@ static void save_all(struct server *s, const struct trial *t)
 
 static int send_ready(struct server *s, const struct trial *t)
 {
-	struct worker_ready m = {
-		.header = worker_header(WORKER_READY), .build_nsec = t->build_nsec, .test_nsec = t->test_nsec};
+	struct worker_ready m = {.header = worker_header(WORKER_READY),
+		.build_nsec = t->build_nsec,
+		.test_nsec = t->test_nsec};
 
 	for (enum kernel_cl_op op = 0; op < _KERNEL_CL_OP_MAX; op++) {
 		if (kernel_cl_pick(s->cl, op, UINT64_MAX) != KERNEL_CL_ANY)
@@ -211,8 +215,8 @@ static int take_region(struct server *s, const struct worker_region *m, const in
 	struct stat st;
 	void *map;
 
-	if (n != 1 || m->bytes == 0 || m->bytes > WORKER_REGION_BYTES_MAX || fstat(fds[0], &st) < 0
-		|| (uint64_t) st.st_size != m->bytes)
+	if (n != 1 || m->bytes == 0 || m->bytes > WORKER_REGION_BYTES_MAX ||
+		fstat(fds[0], &st) < 0 || (uint64_t) st.st_size != m->bytes)
 		return -EPROTO;
 	map = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
 	if (map == MAP_FAILED)

@@ -26,9 +26,12 @@ struct shape_row {
 };
 
 static const struct shape_row rows[] = {
-	{"56x56x64, 3x3, 64", 56, 64, 64, 3, 4, 8}, {"14x14x256, 3x3, 256", 14, 256, 256, 3, 4, 8},
-	{"32x32x16, 3x3, 16", 32, 16, 16, 3, 4, 8}, {"14x14x256, 3x3, 256", 14, 256, 256, 3, 1, 8},
-	{"1x1x2048, 1000", 1, 2048, 1000, 1, 4, 8}, {"14x14x256, 3x3, 256", 14, 256, 256, 3, 2, 2},
+	{"56x56x64, 3x3, 64", 56, 64, 64, 3, 4, 8},
+	{"14x14x256, 3x3, 256", 14, 256, 256, 3, 4, 8},
+	{"32x32x16, 3x3, 16", 32, 16, 16, 3, 4, 8},
+	{"14x14x256, 3x3, 256", 14, 256, 256, 3, 1, 8},
+	{"1x1x2048, 1000", 1, 2048, 1000, 1, 4, 8},
+	{"14x14x256, 3x3, 256", 14, 256, 256, 3, 2, 2},
 	{"56x56x64, 3x3, 64", 56, 64, 64, 3, 1, 1},
 };
 
@@ -74,7 +77,8 @@ static uint64_t time_device(const struct plan *plan, const void *input, float *o
 	return nsec;
 }
 
-static uint64_t time_processor(const struct plan *plan, struct threads *threads, const void *input, float *output)
+static uint64_t time_processor(
+	const struct plan *plan, struct threads *threads, const void *input, float *output)
 {
 	_cleanup_(workspace_done) struct workspace w = {};
 	uint64_t nsec = UINT64_MAX;
@@ -91,7 +95,8 @@ static uint64_t time_processor(const struct plan *plan, struct threads *threads,
 }
 
 /* The portable row alone, for as many columns as the convolution has. */
-static uint64_t time_native(const struct kernel_matrix *w, uint32_t columns, uint32_t activation_bits)
+static uint64_t time_native(
+	const struct kernel_matrix *w, uint32_t columns, uint32_t activation_bits)
 {
 	size_t bytes = (size_t) COLUMNS_MAX * w->words * BITS_PER_WORD;
 	uint8_t *x = aligned_alloc(64, bytes);
@@ -137,8 +142,13 @@ static void bench_shape(const struct shape_row *s, struct threads *threads)
 	in = graph_input(&g, s->size, s->size, s->channels);
 	in = s->activation_bits < 8 ? graph_table(&g, in, s->activation_bits) : in;
 	(void) graph_convolution(&g, in, s->rows,
-		(struct graph_window){.height = s->kernel, .width = s->kernel, .top = pad, .left = pad, .bottom = pad,
-			.right = pad, .activation_bits = s->activation_bits});
+		(struct graph_window){.height = s->kernel,
+			.width = s->kernel,
+			.top = pad,
+			.left = pad,
+			.bottom = pad,
+			.right = pad,
+			.activation_bits = s->activation_bits});
 	if (plan_new(&plan, &g.model, cpu_flags(), NULL) < 0)
 		abort();
 	input = calloc(1, plan->input_pixels_bytes);
@@ -146,16 +156,18 @@ static void bench_shape(const struct shape_row *s, struct threads *threads)
 	device = time_device(plan, input, output);
 	processor = time_processor(plan, threads, input, output);
 	native = time_native(&plan->steps[plan->n_steps - 1].matrix, columns, s->activation_bits);
-	printf("%-22s w%u a%u  device %7.1f Gop/s  portable C %7.1f (device is %.2f of it)  engine %7.1f\n", s->name,
-		s->planes, s->activation_bits, ops / (double) device, ops / (double) native,
-		(double) native / (double) device, ops / (double) processor);
+	printf("%-22s w%u a%u  device %7.1f Gop/s  portable C %7.1f (device is %.2f of it)  engine "
+	       "%7.1f\n",
+		s->name, s->planes, s->activation_bits, ops / (double) device,
+		ops / (double) native, (double) native / (double) device, ops / (double) processor);
 	(void) plan_unref(plan);
 	graph_done(&g);
 	free(input);
 	free(output);
 }
 
-static void bench_network(const char *name, void (*make)(struct graph *, uint32_t), struct threads *threads)
+static void bench_network(
+	const char *name, void (*make)(struct graph *, uint32_t), struct threads *threads)
 {
 	struct plan *plan = NULL;
 	struct graph g;
@@ -195,7 +207,8 @@ int main(int argc, char **argv)
 			die(kernel_cl_table[i].name, &e);
 	if (threads_new(&threads, threads_available()) < 0)
 		return 1;
-	printf("%s, %u units; the engine on %u threads\n", cl->name, cl->units, threads_count(threads));
+	printf("%s, %u units; the engine on %u threads\n", cl->name, cl->units,
+		threads_count(threads));
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		bench_shape(&rows[i], threads);
 	bench_network("resnet20", graph_resnet20, threads);

@@ -53,7 +53,8 @@ static void start(void)
 	if (bus)
 		return;
 	(void) test_data();
-	daemon_pid = device_daemon("opencl:\n  check-every: never\n  run-timeout: 1 min\n  build-timeout: 10 min\n");
+	daemon_pid = device_daemon(
+		"opencl:\n  check-every: never\n  run-timeout: 1 min\n  build-timeout: 10 min\n");
 	sd = test_bus_open();
 	CU_ASSERT_TRUE_FATAL(device_wait(sd, "ready"));
 	/* afterwards: the bus does not wait for those that connect and say nothing */
@@ -77,13 +78,22 @@ static struct preprocess preprocess_of(const struct accuracy_row *row)
 	return p;
 }
 
-static int make_file(const struct subject *s, const struct accuracy_row *row, const char *path, struct error *e)
+static int make_file(
+	const struct subject *s, const struct accuracy_row *row, const char *path, struct error *e)
 {
 	char onnx[512], calibrate[512];
-	struct import i = {.onnx = onnx, .output = path, .calibrate = calibrate, .has_preprocess = true,
-		.preprocess = preprocess_of(row), .samples = 8,
-		.options = {.quantizer = quantizer_find("bcq"), .planes = 8, .edge_planes = 8,
-			.group_columns = 128, .activation_bits = 8, .seed = 1}};
+	struct import i = {.onnx = onnx,
+		.output = path,
+		.calibrate = calibrate,
+		.has_preprocess = true,
+		.preprocess = preprocess_of(row),
+		.samples = 8,
+		.options = {.quantizer = quantizer_find("bcq"),
+			.planes = 8,
+			.edge_planes = 8,
+			.group_columns = 128,
+			.activation_bits = 8,
+			.seed = 1}};
 
 	(void) snprintf(onnx, sizeof onnx, "%s/models/%s", test_data(), s->net);
 	(void) snprintf(calibrate, sizeof calibrate, "%s/%s", test_data(), s->calibrate);
@@ -101,7 +111,8 @@ static void open_data(struct fixture *f, const struct accuracy_row *row)
 	(void) snprintf(labels, sizeof labels, "%s/%s", test_data(), row->labels ?: "");
 	r = dataset_open(&f->data, data, row->labels ? labels : NULL, &e);
 	if (r >= 0)
-		r = samples_init(&f->samples, f->data, &p, f->network->values[f->network->input].shape, &e);
+		r = samples_init(
+			&f->samples, f->data, &p, f->network->values[f->network->input].shape, &e);
 	if (r < 0)
 		printf("%s\n", e.text);
 	CU_ASSERT_TRUE_FATAL(r >= 0);
@@ -129,7 +140,8 @@ static void open_fixture(struct fixture *f, const struct subject *s)
 	CU_ASSERT_TRUE_FATAL(bitshed_session_open(&f->session, bus, "net", 1, &be) >= 0);
 	(void) unlink(path);
 	open_data(f, row);
-	f->count = MIN_OF(getenv("BITSHED_TEST_FULL") ? s->limit : MIN_OF(s->limit, 12), dataset_count(f->data));
+	f->count = MIN_OF(getenv("BITSHED_TEST_FULL") ? s->limit : MIN_OF(s->limit, 12),
+		dataset_count(f->data));
 }
 
 static void close_fixture(struct fixture *f)
@@ -194,8 +206,9 @@ static void check_width(struct fixture *f, const char *net, double bits)
 		cpu_nsec += ask(f, BITSHED_CHOICE_CPU, cpu);
 		wrong += memcmp(cpu, device, n * sizeof *cpu) != 0;
 	}
-	printf("%-52s %4g bits: %u items, %u differ; device %.2f ms, processor %.2f ms\n", net, bits, f->count, wrong,
-		(double) device_nsec / f->count / 1e6, (double) cpu_nsec / f->count / 1e6);
+	printf("%-52s %4g bits: %u items, %u differ; device %.2f ms, processor %.2f ms\n", net,
+		bits, f->count, wrong, (double) device_nsec / f->count / 1e6,
+		(double) cpu_nsec / f->count / 1e6);
 	(void) fflush(stdout);
 	CU_ASSERT_EQUAL(wrong, 0);
 }

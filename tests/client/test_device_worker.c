@@ -122,7 +122,8 @@ static bool prints(const char *verb, const char *expected)
 	bool found = false;
 	FILE *f;
 
-	(void) snprintf(command, sizeof command, "%s --bus=%s %s", TEST_BITSHED, test_bus_address(), verb);
+	(void) snprintf(
+		command, sizeof command, "%s --bus=%s %s", TEST_BITSHED, test_bus_address(), verb);
 	f = popen(command, "r");
 	while (f && fgets(line, sizeof line, f))
 		found |= strstr(line, expected) != NULL;
@@ -163,7 +164,8 @@ static uint64_t worker_plane_bytes(uint64_t *ret_private)
 			plane = strstr(line, "bitshed-plane") != NULL;
 		if (plane && sscanf(line, "Rss: %lu", &kib) == 1)
 			all += kib * 1024;
-		if (plane && (sscanf(line, "Private_Dirty: %lu", &kib) == 1 || sscanf(line, "Anonymous: %lu", &kib) == 1))
+		if (plane && (sscanf(line, "Private_Dirty: %lu", &kib) == 1 ||
+				     sscanf(line, "Anonymous: %lu", &kib) == 1))
 			*ret_private += kib * 1024;
 	}
 	(void) fclose(f);
@@ -245,7 +247,8 @@ static void test_quarantine_outlives_the_daemon(void)
 static void test_warm_cache(void)
 {
 	CU_ASSERT_EQUAL(device_number(bus, "KernelsCached"), device_number(bus, "Kernels"));
-	printf("built in %.0f ms, tested in %.0f ms ", (double) device_number(bus, "BuildNSec") / 1e6,
+	printf("built in %.0f ms, tested in %.0f ms ",
+		(double) device_number(bus, "BuildNSec") / 1e6,
 		(double) device_number(bus, "TestNSec") / 1e6);
 }
 
@@ -259,9 +262,9 @@ static void test_daemon_ends_well(void)
 	CU_ASSERT(kill(worker, 0) < 0);
 }
 
-TEST_MAIN("device_worker", TEST(processor_answers_meanwhile), TEST(require_says_that_it_is_prepared),
-	TEST(every_width_is_the_processors), TEST(answers_are_compared), TEST(sessions_choose_too),
-	TEST(commands_tell),
+TEST_MAIN("device_worker", TEST(processor_answers_meanwhile),
+	TEST(require_says_that_it_is_prepared), TEST(every_width_is_the_processors),
+	TEST(answers_are_compared), TEST(sessions_choose_too), TEST(commands_tell),
 	TEST(unknown_device_is_an_invalid_option), TEST(planes_go_with_the_bits),
 	TEST(a_killed_worker_costs_nothing), TEST(quarantine_outlives_the_daemon), TEST(warm_cache),
 	TEST(daemon_ends_well))

@@ -79,8 +79,7 @@ const char *device_text(sd_bus *bus, const char *property)
 
 	text[0] = '\0';
 	if (sd_bus_get_property_string(bus, BITSHED_BUS_NAME, BITSHED_PATH "/device/opencl",
-		    BITSHED_DEVICE_INTERFACE, property, NULL, &value)
-		>= 0)
+		    BITSHED_DEVICE_INTERFACE, property, NULL, &value) >= 0)
 		(void) snprintf(text, sizeof text, "%s", value);
 	free(value);
 	return text;
@@ -92,8 +91,7 @@ uint64_t device_number(sd_bus *bus, const char *property)
 	uint32_t u = 0;
 
 	if (sd_bus_get_property_trivial(bus, BITSHED_BUS_NAME, BITSHED_PATH "/device/opencl",
-		    BITSHED_DEVICE_INTERFACE, property, NULL, 't', &n)
-		>= 0)
+		    BITSHED_DEVICE_INTERFACE, property, NULL, 't', &n) >= 0)
 		return n;
 	(void) sd_bus_get_property_trivial(bus, BITSHED_BUS_NAME, BITSHED_PATH "/device/opencl",
 		BITSHED_DEVICE_INTERFACE, property, NULL, 'u', &u);
@@ -134,8 +132,8 @@ static bool is_worker_of(const char *pid, pid_t daemon)
 		return false;
 	(void) !fgets(line, sizeof line, f);
 	(void) fclose(f);
-	return sscanf(line, "%*d (%63[^)]) %*c %d", name, &parent) == 2 && parent == daemon
-	       && strcmp(name, "bitshed-worker") == 0;
+	return sscanf(line, "%*d (%63[^)]) %*c %d", name, &parent) == 2 && parent == daemon &&
+	       strcmp(name, "bitshed-worker") == 0;
 }
 
 pid_t device_worker_pid(pid_t daemon)

@@ -96,7 +96,8 @@ static void *client(void *userdata)
 	record.deadline_ms = 10000;
 	while (!atomic_load(&stop)) {
 		memset(s->map + s->output, 0xff, s->output_bytes);
-		if (!caller_exchange(s, &record, sizeof record, &reply) || reply.status != BITSHED_OK)
+		if (!caller_exchange(s, &record, sizeof record, &reply) ||
+			reply.status != BITSHED_OK)
 			atomic_fetch_add(&refused, 1);
 		else if (memcmp(s->map + s->output, expected, s->output_bytes) != 0)
 			atomic_fetch_add(&wrong, 1);
@@ -143,7 +144,8 @@ static void test_a_driver_of_ours_serves(void)
 	struct caller_answer a;
 
 	install_driver();
-	daemon_pid = device_daemon("opencl:\n  check-every: 1\n  run-timeout: 1 s\n  build-timeout: 20 s\n");
+	daemon_pid = device_daemon(
+		"opencl:\n  check-every: 1\n  run-timeout: 1 s\n  build-timeout: 20 s\n");
 	bus = test_bus_open();
 	caller_load_network(bus, "net", PLANES);
 	for (uint32_t i = 0; i < INPUT_BYTES; i++)
@@ -171,15 +173,17 @@ static void wait_for_answers(uint32_t more)
 /* One fault: it shows, in whichever way; then the operator lifts what it has led to. */
 static void suffer(const char *fault, uint32_t one_in)
 {
-	uint64_t retried = device_number(bus, "Retried"), wrong_before = device_number(bus, "Wrong");
+	uint64_t retried = device_number(bus, "Retried"),
+		 wrong_before = device_number(bus, "Wrong");
 	bool building = strcmp(fault, "abort-build") == 0;
 
 	set_fault(fault, one_in);
 	if (building)
 		CU_ASSERT_STRING_EQUAL(caller_error(bus, "RetryDevices", ""), "");
 	for (int i = 0; i < 2000; i++) {
-		if (strcmp(device_text(bus, "State"), "ready") != 0 || device_number(bus, "Retried") > retried + 2
-			|| device_number(bus, "Wrong") > wrong_before)
+		if (strcmp(device_text(bus, "State"), "ready") != 0 ||
+			device_number(bus, "Retried") > retried + 2 ||
+			device_number(bus, "Wrong") > wrong_before)
 			break;
 		(void) usleep(5000);
 	}
@@ -196,8 +200,8 @@ static void test_faults_cost_nobody_an_answer(void)
 	static const struct {
 		const char *name;
 		uint32_t one_in;
-	} faults[] = {{"abort-build", 4}, {"abort-enqueue", 30}, {"exit", 30}, {"hang", 30}, {"wrong", 3},
-		{"memory", 10}, {"lost", 30}};
+	} faults[] = {{"abort-build", 4}, {"abort-enqueue", 30}, {"exit", 30}, {"hang", 30},
+		{"wrong", 3}, {"memory", 10}, {"lost", 30}};
 	const char *text = getenv("BITSHED_TEST_ROUNDS");
 	uint32_t rounds = text ? (uint32_t) atoi(text) : 2, fds = 0;
 	uint64_t kib = 0;
@@ -210,9 +214,10 @@ static void test_faults_cost_nobody_an_answer(void)
 			kib = anonymous_kib();
 		}
 	}
-	printf("%u answers, %u of the device, %lu starts; descriptors %u to %u, memory %lu to %lu KiB ",
-		atomic_load(&answers), atomic_load(&on_device), device_number(bus, "Starts"), fds, count_fds(), kib,
-		anonymous_kib());
+	printf("%u answers, %u of the device, %lu starts; descriptors %u to %u, memory %lu to %lu "
+	       "KiB ",
+		atomic_load(&answers), atomic_load(&on_device), device_number(bus, "Starts"), fds,
+		count_fds(), kib, anonymous_kib());
 	CU_ASSERT_EQUAL(atomic_load(&refused), 0);
 	CU_ASSERT_EQUAL(atomic_load(&wrong), 0);
 	CU_ASSERT(atomic_load(&on_device) > 0);

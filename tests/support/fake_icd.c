@@ -43,24 +43,26 @@ static int due(const char *fault)
 
 	if (fd >= 0)
 		(void) close(fd);
-	if (size <= 0 || sscanf(text, "%31s %u", name, &n) != 2 || n == 0 || strcmp(name, fault) != 0)
+	if (size <= 0 || sscanf(text, "%31s %u", name, &n) != 2 || n == 0 ||
+		strcmp(name, fault) != 0)
 		return 0;
 	if (state == 0)
 		state = (unsigned int) time(NULL) ^ (unsigned int) getpid();
 	return (unsigned int) rand_r(&state) % n == 0;
 }
 
-static CL_API_ENTRY cl_int CL_API_CALL fake_build(cl_program program, cl_uint n, const cl_device_id *devices,
-	const char *options, void(CL_CALLBACK *notify)(cl_program, void *), void *data)
+static CL_API_ENTRY cl_int CL_API_CALL fake_build(cl_program program, cl_uint n,
+	const cl_device_id *devices, const char *options,
+	void(CL_CALLBACK *notify)(cl_program, void *), void *data)
 {
 	if (due("abort-build"))
 		abort();
 	return real.clBuildProgram(program, n, devices, options, notify, data);
 }
 
-static CL_API_ENTRY cl_int CL_API_CALL fake_enqueue(cl_command_queue queue, cl_kernel kernel, cl_uint dims,
-	const size_t *offset, const size_t *global, const size_t *local, cl_uint n, const cl_event *wait,
-	cl_event *event)
+static CL_API_ENTRY cl_int CL_API_CALL fake_enqueue(cl_command_queue queue, cl_kernel kernel,
+	cl_uint dims, const size_t *offset, const size_t *global, const size_t *local, cl_uint n,
+	const cl_event *wait, cl_event *event)
 {
 	if (due("abort-enqueue"))
 		abort();
@@ -73,13 +75,16 @@ static CL_API_ENTRY cl_int CL_API_CALL fake_enqueue(cl_command_queue queue, cl_k
 		return CL_OUT_OF_RESOURCES;
 	if (due("lost"))
 		return CL_DEVICE_NOT_AVAILABLE;
-	return real.clEnqueueNDRangeKernel(queue, kernel, dims, offset, global, local, n, wait, event);
+	return real.clEnqueueNDRangeKernel(
+		queue, kernel, dims, offset, global, local, n, wait, event);
 }
 
-static CL_API_ENTRY cl_int CL_API_CALL fake_read(cl_command_queue queue, cl_mem buffer, cl_bool blocking,
-	size_t offset, size_t size, void *to, cl_uint n, const cl_event *wait, cl_event *event)
+static CL_API_ENTRY cl_int CL_API_CALL fake_read(cl_command_queue queue, cl_mem buffer,
+	cl_bool blocking, size_t offset, size_t size, void *to, cl_uint n, const cl_event *wait,
+	cl_event *event)
 {
-	cl_int code = real.clEnqueueReadBuffer(queue, buffer, blocking, offset, size, to, n, wait, event);
+	cl_int code =
+		real.clEnqueueReadBuffer(queue, buffer, blocking, offset, size, to, n, wait, event);
 
 	if (code == CL_SUCCESS && blocking && size > 1 && due("wrong"))
 		((unsigned char *) to)[size / 2] ^= 4;
@@ -110,7 +115,7 @@ static void *real_function(const char *name)
 /* A driver may export its functions or hand them out. */
 static void *real_extension(const char *name)
 {
-	void *(CL_API_CALL *get)(const char *);
+	void *(CL_API_CALL * get)(const char *);
 	void *direct = real_function(name);
 
 	*(void **) &get = real_function("clGetExtensionFunctionAddress");

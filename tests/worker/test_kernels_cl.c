@@ -90,10 +90,16 @@ static void build(struct graph *g, uint64_t seed)
 	graph_init(g, seed);
 	a = graph_input(g, 5 + graph_below(g, 6), 5 + graph_below(g, 6), 3);
 	a = graph_convolution(g, a, 3 * (1 + graph_below(g, 7)),
-		(struct graph_window){.height = 3, .width = 3, .top = 1, .left = 1, .bottom = 1, .right = 1});
-	b = graph_convolution(g, a, 0,
 		(struct graph_window){
-			.height = 3, .width = 3, .top = 1, .left = 1, .bottom = 1, .right = 1, .depthwise = true});
+			.height = 3, .width = 3, .top = 1, .left = 1, .bottom = 1, .right = 1});
+	b = graph_convolution(g, a, 0,
+		(struct graph_window){.height = 3,
+			.width = 3,
+			.top = 1,
+			.left = 1,
+			.bottom = 1,
+			.right = 1,
+			.depthwise = true});
 	parts[0] = graph_add(g, a, b);
 	parts[1] = graph_table(g, a, 2);
 	parts[2] = graph_convolution(
@@ -226,7 +232,8 @@ static void test_cache_has_a_bound(void)
 
 	for (int i = 0; i < 7; i++) {
 		(void) snprintf(options, sizeof options, "-DN=%d", i);
-		CU_ASSERT_EQUAL(cl_cache_write(cache, cl, &kernel_cl_table[0], options, binary, bytes), 0);
+		CU_ASSERT_EQUAL(
+			cl_cache_write(cache, cl, &kernel_cl_table[0], options, binary, bytes), 0);
 		CU_ASSERT(cache_bytes() <= CL_CACHE_BYTES_MAX + 4096);
 	}
 	CU_ASSERT(cache_bytes() > CL_CACHE_BYTES_MAX / 2);
@@ -265,6 +272,7 @@ static void test_clean_up(void)
 	CU_ASSERT_EQUAL(system(command), 0);
 }
 
-TEST_MAIN("kernels_cl", TEST(every_row_is_right), TEST(graphs), TEST(resnet20), TEST(plans_leave_nothing),
-	TEST(cache_serves_and_forgets_what_is_broken), TEST(cache_has_a_bound), TEST(small_groups),
-	TEST(banned_rows_are_not_picked), TEST(clean_up))
+TEST_MAIN("kernels_cl", TEST(every_row_is_right), TEST(graphs), TEST(resnet20),
+	TEST(plans_leave_nothing), TEST(cache_serves_and_forgets_what_is_broken),
+	TEST(cache_has_a_bound), TEST(small_groups), TEST(banned_rows_are_not_picked),
+	TEST(clean_up))
