@@ -217,9 +217,8 @@ static void test_new_methods_beat_their_baselines(void)
 			check_not_worse("esb", error_of("esb", w, planes, true), error_of("log", w, planes, true));
 			check_not_worse("alq", error_of("alq", w, planes, false),
 				1.02 * error_of("bcq", w, planes, false));
-			/* Of uniform steps without clipping a shift costs a quarter of a step more, no more. */
 			check_not_worse("dithered", error_of("dithered", w, planes, true),
-				error_of("linear", w, planes, true) * 4);
+				error_of("linear-clipped", w, planes, true) * 1.15);
 			check_not_worse("inq", error_of("inq", w, planes, true), 1);
 		}
 	/* Half a deviation: what Gaussian weights lose with it. */

@@ -41,7 +41,7 @@ static double code_row(struct coded *c, const float *weights, uint32_t row, floa
 
 	for (uint32_t t = 0; t < c->columns; t++) {
 		float u = shift_of(seed, row, t / c->group_columns);
-		float q = fminf(fmaxf(roundf(weights[t] / step + u) + zero, 0), highest);
+		float q = fminf(fmaxf(roundf(weights[t] / step + u + zero), 0), highest);
 		double e = (double) weights[t] - (double) step * ((double) q - (double) zero - (double) u);
 
 		c->codes[(size_t) row * c->columns + t] = (uint8_t) q;
