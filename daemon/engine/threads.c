@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "engine/processors.h"
 
 #define SPIN_NSEC (30 * NSEC_PER_USEC)
 #define SPIN_PAUSES 16 /* between two looks at the clock */
@@ -150,7 +151,7 @@ uint32_t threads_available(void)
 	cpu_set_t set;
 
 	if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
-		return MIN_OF((uint32_t) CPU_COUNT(&set), THREADS_MAX);
+		return MIN_OF(processors_worth("", &set), THREADS_MAX);
 	return (uint32_t) MIN_OF(MAX_OF(1L, sysconf(_SC_NPROCESSORS_ONLN)), (long) THREADS_MAX);
 }
 

@@ -11,7 +11,7 @@ struct threads;
 
 #define THREADS_MAX 256
 
-/** threads_available() - processors of this process's affinity. Return: 1 .. THREADS_MAX */
+/** threads_available() - processors worth a thread by affinity, kind and quota, see processors.h. Return: 1 .. THREADS_MAX */
 uint32_t threads_available(void);
 
 /** @task: 0..n_tasks-1, each run exactly once; @thread: 0..threads_count()-1, for its scratch */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/control_group.h"
 #include "service/memory.h"
 
 /* Stacks, sockets and inodes, which a control group counts too. */
@@ -24,46 +25,26 @@ static bool read_number(const char *path, uint64_t *ret)
 	return good;
 }
 
-/* A group's limit holds for all groups below it: the lowest of the way up counts. */
-static uint64_t lowest_limit(const char *mount, char *group, const char *file)
+static void take_limit(void *userdata, const char *folder)
 {
-	uint64_t lowest = UINT64_MAX, limit;
-	char path[4096], *slash;
+	uint64_t *lowest = userdata, limit;
+	char path[8256];
 
-	for (;;) {
-		(void) snprintf(path, sizeof path, "%s%s/%s", mount, group, file);
-		if (read_number(path, &limit) && limit < NO_LIMIT)
-			lowest = MIN_OF(lowest, limit);
-		slash = strrchr(group, '/');
-		if (!slash || !group[0])
-			return lowest;
-		*slash = '\0';
+	(void) snprintf(path, sizeof path, "%s/memory.max", folder);
+	if (!read_number(path, &limit)) {
+		(void) snprintf(path, sizeof path, "%s/memory.limit_in_bytes", folder);
+		if (!read_number(path, &limit))
+			return;
 	}
+	if (limit < NO_LIMIT)
+		*lowest = MIN_OF(*lowest, limit);
 }
 
 static uint64_t group_limit(void)
 {
-	uint64_t lowest = UINT64_MAX, limit;
-	char line[2048], *group;
-	FILE *f = fopen("/proc/self/cgroup", "re");
+	uint64_t lowest = UINT64_MAX;
 
-	while (f && fgets(line, sizeof line, f)) {
-		line[strcspn(line, "\n")] = '\0';
-		group = strchr(line, ':');
-		group = group ? strchr(group + 1, ':') : NULL;
-		if (!group)
-			continue;
-		group++;
-		limit = UINT64_MAX;
-		if (strncmp(line, "0::", 3) == 0)
-			limit = lowest_limit("/sys/fs/cgroup", group, "memory.max");
-		else if (strstr(line, ":memory:"))
-			limit = lowest_limit(
-				"/sys/fs/cgroup/memory", group, "memory.limit_in_bytes");
-		lowest = MIN_OF(lowest, limit);
-	}
-	if (f)
-		(void) fclose(f);
+	control_group_visit("", "memory", take_limit, &lowest);
 	return lowest;
 }
 

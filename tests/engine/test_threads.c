@@ -232,7 +232,7 @@ static void test_affinity_is_respected(void)
 	threads_run(t, affinity_task, &elsewhere, 30);
 	CU_ASSERT_EQUAL(atomic_load(&elsewhere), 0);
 	CU_ASSERT_EQUAL_FATAL(sched_setaffinity(0, sizeof all, &all), 0);
-	CU_ASSERT_EQUAL(threads_available(), (uint32_t) CPU_COUNT(&all));
+	CU_ASSERT(threads_available() <= (uint32_t) CPU_COUNT(&all));
 }
 
 TEST_MAIN("threads", TEST(each_task_runs_once), TEST(null_pool_runs_here),
