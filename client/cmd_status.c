@@ -193,6 +193,8 @@ static void print_status(const struct status *s)
 		printf("device    %s, %u thread%s, %u waiting\n", s->devices[i]->name,
 			s->devices[i]->threads, s->devices[i]->threads == 1 ? "" : "s",
 			s->devices[i]->queue_length);
+	if (d->configuration_error[0])
+		printf("degraded  the last good configuration stays: %s\n", d->configuration_error);
 	print_holds(s->holds, s->n_holds);
 	print_inputs(s->inputs, s->n_inputs);
 	if (s->n_models > 0) {
@@ -207,6 +209,8 @@ static void print_status_json(const struct status *s)
 	json_string(s->daemon->version);
 	printf(",\"profile\":");
 	json_string(s->daemon->profile);
+	printf(",\"configuration_error\":");
+	json_string(s->daemon->configuration_error);
 	printf(",\"sessions\":%u,\"devices\":[", s->daemon->n_sessions);
 	for (int i = 0; i < s->n_devices; i++) {
 		printf("%s{\"name\":", i ? "," : "");

@@ -81,6 +81,7 @@ static const struct property daemon_properties[] = {
 	{"Sessions", "u",  offsetof(struct bitshed_daemon, n_sessions)},
 	{"Models",   "ao", offsetof(struct bitshed_daemon, n_models)},
 	{"Devices",  "ao", offsetof(struct bitshed_daemon, n_devices)},
+	{"ConfigurationError", "s", offsetof(struct bitshed_daemon, configuration_error)},
 	{}
 };
 /* clang-format on */

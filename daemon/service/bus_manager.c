@@ -423,6 +423,14 @@ static int get_version(sd_bus *bus, const char *path, const char *interface, con
 	return sd_bus_message_append(reply, "s", BITSHED_VERSION);
 }
 
+static int get_configuration_error(sd_bus *bus, const char *path, const char *interface,
+	const char *property, sd_bus_message *reply, void *userdata, sd_bus_error *ret)
+{
+	struct manager *m = userdata;
+
+	return sd_bus_message_append(reply, "s", m->config_error.text);
+}
+
 static int get_models(sd_bus *bus, const char *path, const char *interface, const char *property,
 	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
 {
@@ -492,6 +500,7 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_PROPERTY("Holds", "a(sdssub)", bus_power_get_holds, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Models", "ao", get_models, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Devices", "ao", get_devices, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("ConfigurationError", "s", get_configuration_error, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Sessions", "u", NULL, offsetof(struct manager, n_sessions), 0),
 	SD_BUS_VTABLE_END
 };

@@ -173,6 +173,19 @@ static int reload(struct manager *m, struct error *reterr)
 	return 0;
 }
 
+/* One line for systemctl: what serves, or that it serves by what was read before. */
+static void notify_ready(struct manager *m)
+{
+	char text[256];
+
+	if (m->config_error.text[0])
+		(void) sd_notifyf(0, "READY=1\nSTATUS=degraded, the last good configuration stays: %s",
+			m->config_error.text);
+	else
+		(void) sd_notifyf(
+			0, "READY=1\nSTATUS=%s", device_describe(m->device, text, sizeof text));
+}
+
 static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
 	struct manager *m = userdata;
@@ -187,7 +200,13 @@ static int on_reload(sd_event_source *source, const struct signalfd_siginfo *inf
 			"configuration not reloaded, the last one stays: %s", error_text(&why, r));
 	else
 		log_info("configuration reloaded");
-	(void) sd_notify(0, r < 0 ? "READY=1\nSTATUS=configuration not reloaded" : "READY=1");
+	/* The line of the file and its caret are for the journal. */
+	m->config_error = (struct error){};
+	if (r < 0)
+		(void) error_set(&m->config_error, r, "%.*s",
+			(int) strcspn(error_text(&why, r), "\n"), error_text(&why, r));
+	bus_manager_changed(m, "ConfigurationError");
+	notify_ready(m);
 	return 0;
 }
 
@@ -416,7 +435,7 @@ int manager_run(struct manager *m)
 
 	log_info("bitshedd %s serves on %s", BITSHED_VERSION,
 		device_describe(m->device, text, sizeof text));
-	(void) sd_notifyf(0, "READY=1\nSTATUS=%s", text);
+	notify_ready(m);
 	return sd_event_loop(m->event);
 }
 

@@ -32,12 +32,14 @@
  * @recodings: struct recoding, under way; @cache_fd: the folder that keeps them, or -1
  * @memory_rest_bytes: what the process needs beside planes, see memory.c
  * @config: replaced whole; @config_file: where it came from, NULL: the layers
+ * @config_error: why the last reload left it as it was; empty: it did not
  */
 struct manager {
 	sd_event *event;
 	sd_bus *bus;
 	struct config *config;
 	const char *config_file, *policy_file;
+	struct error config_error;
 	struct list entries, sessions, calls, holds, recodings;
 	uint32_t n_entries, n_sessions;
 	uint64_t session_serial, calls_bytes;

@@ -167,6 +167,15 @@ static bool becomes(size_t bytes, int expected)
 	return false;
 }
 
+static bool says_of_reload(const char *words)
+{
+	_cleanup_free_ char *text = NULL;
+
+	CU_ASSERT_TRUE_FATAL(sd_bus_get_property_string(bus, "org.bitshed", "/org/bitshed",
+		"org.bitshed.Manager1", "ConfigurationError", NULL, &text) >= 0);
+	return words[0] ? strstr(text, words) && !strchr(text, '\n') : !text[0];
+}
+
 static void test_reload(void)
 {
 	start();
@@ -176,12 +185,15 @@ static void test_reload(void)
 	/* A broken file changes nothing. */
 	write_config("limits:\n  models: 2\n  model-file: 1 MiB\n  modles: 3\n");
 	CU_ASSERT_EQUAL(kill(daemon_pid, SIGHUP), 0);
-	(void) usleep(100000);
+	for (int i = 0; i < 500 && !says_of_reload("modles"); i++)
+		(void) usleep(10000);
+	CU_ASSERT_TRUE(says_of_reload(":4:3: "));
 	CU_ASSERT_EQUAL(load_empty("a", (1 << 20) + 4096), 0);
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "a"), "");
 	write_config("limits:\n  models: 2\n  model-file: 1 MiB\n");
 	CU_ASSERT_EQUAL(kill(daemon_pid, SIGHUP), 0);
 	CU_ASSERT_TRUE(becomes((1 << 20) + 4096, -EDQUOT));
+	CU_ASSERT_TRUE(says_of_reload(""));
 }
 
 TEST_MAIN("daemon_limits", TEST(models), TEST(model_file_and_memory), TEST(sessions_and_slots),

@@ -142,6 +142,7 @@ struct bitshed_device {
 struct bitshed_daemon {
 	char *version, *profile;
 	uint32_t n_sessions, n_models, n_devices;
+	char *configuration_error; /* why the last reload changed nothing; empty: it did */
 };
 
 /**
