@@ -33,6 +33,8 @@ static int take_again(struct command *c, struct bitshed_error *e)
 	return fd;
 }
 
+static const char not_honoured[] = "a hard limit, or want of memory, goes before holds";
+
 static void print(const struct command *c, bool honoured, double bits)
 {
 	if (c->json)
@@ -40,9 +42,22 @@ static void print(const struct command *c, bool honoured, double bits)
 	else if (honoured)
 		printf("%s runs at %.3g bits\n", c->arguments[0], bits);
 	else
-		printf("%s runs at %.3g bits only: a hard limit of the policy goes before holds\n",
-			c->arguments[0], bits);
+		printf("%s runs at %.3g bits only: %s\n", c->arguments[0], bits, not_honoured);
 	(void) fflush(stdout);
+}
+
+/* Standard output is the command's: only what it may have to know, and where it does not disturb. */
+static void warn(const struct command *c, bool honoured, double bits)
+{
+	static bool warned;
+
+	if (!honoured)
+		(void) fprintf(stderr, "bitshed: %s runs at %.3g bits only: %s\n",
+			c->arguments[0], bits, not_honoured);
+	else if (warned)
+		(void) fprintf(
+			stderr, "bitshed: %s runs at %.3g bits again\n", c->arguments[0], bits);
+	warned |= !honoured;
 }
 
 /* @child: 0: none; until it ends, or a signal comes. Return: an exit code */
@@ -58,8 +73,8 @@ static int keep(struct command *c, int fd, pid_t child)
 		if (r == -ECONNRESET) {
 			(void) close(fd);
 			fd = r = take_again(c, &e);
-		} else if (r > 0 && child == 0) {
-			print(c, honoured, bits);
+		} else if (r > 0) {
+			(child == 0 ? print : warn)(c, honoured, bits);
 		}
 		if (r < 0 && !ended)
 			return complain(c, r, &e, c->arguments[0]);
