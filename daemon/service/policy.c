@@ -71,18 +71,18 @@ static double within(double bits, double bits_max)
  * struct want - limits as they are gathered
  * @low, @high: widths left; @by: the rule that set @high last, NULL: none; @by_action: what it
  *	asked for
+ * @cardless: the first that asked for what only an accuracy card can tell, and there is none
  */
 struct want {
 	double low, high, rate;
 	uint32_t threads, park_after_sec, activation_bits;
 	enum policy_device device;
 	bool refuse;
-	const struct rule *by;
+	const struct rule *by, *cardless;
 	const struct action *by_action;
 };
 
-/* The fewest bits of the card that lose no more than allowed; 0: the card does not say. */
-static double bits_for_loss(const struct policy_model *m, double loss_max)
+double policy_bits_for_loss(const struct policy_model *m, double loss_max)
 {
 	double best = 0, bits = 0;
 
@@ -113,10 +113,12 @@ static void narrow(
 static void add_action(struct want *w, const struct rule *rule, const struct action *a,
 	const struct policy_model *m)
 {
-	double bits = a->loss_max >= 0 ? bits_for_loss(m, a->loss_max) : 0;
+	double bits = a->loss_max >= 0 ? policy_bits_for_loss(m, a->loss_max) : 0;
 
 	narrow(w, a->bits_min, a->bits_max, rule, a);
 	narrow(w, 0, bits, rule, a);
+	if (a->loss_max >= 0 && m->n_accuracies == 0)
+		w->cardless = w->cardless ?: rule;
 	if (w->threads == 0)
 		w->threads = a->threads;
 	if (w->rate <= 0)
@@ -188,8 +190,13 @@ static void want_automatic(struct budget *b, const struct want *w, const struct 
 		name_rule(b, w);
 	} else {
 		name_builtin(b, RULE_FULL);
-		(void) snprintf(
-			b->text, sizeof b->text, "nothing asks for less than all %g bits", b->bits);
+		if (w->cardless)
+			(void) snprintf(b->text, sizeof b->text,
+				"the rule \"%s\" allows a loss, but the model has no accuracy card",
+				w->cardless->name);
+		else
+			(void) snprintf(b->text, sizeof b->text,
+				"nothing asks for less than all %g bits", b->bits);
 	}
 }
 

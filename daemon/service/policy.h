@@ -164,6 +164,9 @@ enum truth policy_eval(
 bool policy_rule_holds(const struct rules *rules, const struct rule *rule,
 	const struct policy_inputs *inputs, bool before);
 
+/** policy_bits_for_loss() - the fewest bits of the card that lose at most @loss_max %. Return: 0: it does not say */
+double policy_bits_for_loss(const struct policy_model *m, double loss_max);
+
 /** policy_rule_name() - of a built-in rule. Return: static text, never NULL */
 const char *policy_rule_name(enum policy_rule rule);
 

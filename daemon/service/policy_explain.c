@@ -210,15 +210,30 @@ static void say_limits(struct explanation *e, const struct budget *b)
 		say(e, "a client holds more, and a hard limit goes before that");
 }
 
-static double lowest_bits(const struct rule *rule, const char *model)
+static double lowest_bits(const struct rule *rule, const struct policy_model *model)
 {
-	double bits = 0;
+	double lowest = 0;
 
+	for (uint32_t i = 0; i < rule->n_actions; i++) {
+		const struct action *a = &rule->actions[i];
+		double bits = a->loss_max >= 0 ? policy_bits_for_loss(model, a->loss_max) : 0;
+
+		if (!rule_matches(a->models, model->name))
+			continue;
+		if (a->bits_max > 0 && (bits <= 0 || a->bits_max < bits))
+			bits = a->bits_max;
+		if (bits > 0 && (lowest <= 0 || bits < lowest))
+			lowest = bits;
+	}
+	return lowest;
+}
+
+static bool needs_card(const struct rule *rule, const struct policy_model *model)
+{
 	for (uint32_t i = 0; i < rule->n_actions; i++)
-		if (rule->actions[i].bits_max > 0 && rule_matches(rule->actions[i].models, model)
-			&& (bits <= 0 || rule->actions[i].bits_max < bits))
-			bits = rule->actions[i].bits_max;
-	return bits;
+		if (rule->actions[i].loss_max >= 0 && rule_matches(rule->actions[i].models, model->name))
+			return model->n_accuracies == 0;
+	return false;
 }
 
 static void say_others(struct explanation *e, const struct rules *rules,
@@ -228,11 +243,14 @@ static void say_others(struct explanation *e, const struct rules *rules,
 
 	for (uint32_t i = 0; rules && i < rules->n_rules; i++) {
 		const struct rule *rule = &rules->rules[i];
-		double bits = lowest_bits(rule, model->name);
+		double bits = lowest_bits(rule, model);
 
 		if (bits > 0 && bits < state->budget.bits && !(state->active >> i & 1))
 			say(e, "\"%s\" would allow %g bits, when %s", rule->name, bits,
 				cond_describe(text, sizeof text, rules, rule->when, false));
+		if ((state->active >> i & 1) && needs_card(rule, model))
+			say(e, "\"%s\" asks for the file's accuracy card, and it has none: see "
+			       "bitshed-model evaluate --store", rule->name);
 	}
 }
 

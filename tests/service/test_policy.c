@@ -174,6 +174,33 @@ static void test_rules_by_table(void)
 	}
 }
 
+static void test_a_loss_needs_a_card(void)
+{
+	_cleanup_(rules_freep) struct rules *rules = read_rules(
+		"version: 1\nrules: [{name: battery, when: {on-battery: true}, then: {accuracy-loss: at most 1 %}}]\n");
+	struct policy_inputs in = {.plain[SENSE_ON_BATTERY] = {1, true}};
+	struct policy_model m = {.name = "m", .bits_max = 8};
+	struct policy_state s = {};
+	struct explanation why;
+
+	policy_resolve(rules, &in, &m, &s, &s);
+	CU_ASSERT_EQUAL(s.budget.bits, 8);
+	CU_ASSERT_STRING_EQUAL(s.budget.rule_name, "full");
+	CU_ASSERT_STRING_EQUAL(
+		s.budget.text, "the rule \"battery\" allows a loss, but the model has no accuracy card");
+	policy_explain(&why, rules, &in, &m, &s);
+	CU_ASSERT_EQUAL_FATAL(why.n, 1);
+	CU_ASSERT_PTR_NOT_NULL(strstr(why.lines[0], "accuracy card"));
+	in.plain[SENSE_ON_BATTERY].value = 0;
+	m.accuracies = card;
+	m.n_accuracies = ARRAY_SIZE(card);
+	s = (struct policy_state){};
+	policy_resolve(rules, &in, &m, &s, &s);
+	policy_explain(&why, rules, &in, &m, &s);
+	CU_ASSERT_EQUAL_FATAL(why.n, 1);
+	CU_ASSERT_STRING_EQUAL(why.lines[0], "\"battery\" would allow 3 bits, when on-battery is true");
+}
+
 struct step {
 	double second, percent, temperature, bits;
 	uint64_t n_switches, dwell, budget;
@@ -346,5 +373,5 @@ static void test_it_says_what_would_end_it(void)
 	(void) rules_free(rules);
 }
 
-TEST_MAIN("policy", TEST(without_rules), TEST(rules_by_table), TEST(dwell_band_and_budget),
+TEST_MAIN("policy", TEST(without_rules), TEST(rules_by_table), TEST(a_loss_needs_a_card), TEST(dwell_band_and_budget),
 	TEST(grace_after_resume), TEST(hands_are_at_once), TEST(until), TEST(names_are_parsed_back), TEST(it_says_what_would_end_it))
