@@ -209,7 +209,7 @@ static void test_inputs_are_shown(void)
 	CU_ASSERT_STRING_EQUAL(in.text, "power-saver");
 	CU_ASSERT_STRING_EQUAL(in.source, "power-profiles");
 	CU_ASSERT_TRUE(in.since > 0 && in.since <= clock_now_nsec());
-	CU_ASSERT_TRUE(find_input("battery", &in));
+	CU_ASSERT_TRUE(find_input("battery-percent", &in));
 	CU_ASSERT_EQUAL(in.known, 0);
 	CU_ASSERT_STRING_EQUAL(in.unit, "%");
 	CU_ASSERT_FALSE(find_input("mood", &in));

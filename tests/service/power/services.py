@@ -169,20 +169,20 @@ def real_upower(rig):
     daemon = [find(UPOWERD, "upower")]
     environment = dict(os.environ, UMOCKDEV_DIR=hardware.get_root_dir())
     child = rig.start(daemon, environment)
-    rig.expect("upowerd starts", "battery 80 %", "on-battery no", "battery-power 10 W", within=10)
+    rig.expect("upowerd starts", "battery-percent 80 %", "on-battery no", "battery-power 10 W", within=10)
     change(line, online="0")
     rig.expect("the line goes", "on-battery yes", "battery-state discharging")
     for percent in (60, 40, 20, 10, 5):
         change(battery, energy_now=str(percent * 600000), capacity=str(percent))
-        rig.expect(f"the battery falls to {percent} %", f"battery {percent} %")
-    rig.expect("it is nearly empty", "battery-warning critical")
+        rig.expect(f"the battery falls to {percent} %", f"battery-percent {percent} %")
+    rig.expect("it is nearly empty", "warning-level critical")
     change(line, online="1")
     change(battery, status="Charging")
     rig.expect("the line is back", "on-battery no", "battery-state charging", "time-to-empty unknown")
     rig.stop(child)
-    rig.expect("upowerd dies", "battery unknown", "on-battery unknown", within=4)
+    rig.expect("upowerd dies", "battery-percent unknown", "on-battery unknown", within=4)
     rig.start(daemon, environment)
-    rig.expect("upowerd is back", "battery 5 %", "on-battery no", within=10)
+    rig.expect("upowerd is back", "battery-percent 5 %", "on-battery no", within=10)
     return hardware
 
 
@@ -220,7 +220,7 @@ def newer_profiles(rig):
     rig.expect("power-saver under the newer name", "system-profile power-saver")
     rig.begin()
     mock.UpdateProperties(name, {"PerformanceDegraded": "lap-detected"})
-    rig.expect("performance degrades", "degraded lap-detected")
+    rig.expect("performance degrades", "performance-degraded lap-detected")
     rig.stop(child)
 
 
@@ -260,9 +260,9 @@ def thermal(rig):
     rig.write(f"{zone}/trip_point_0_type", "passive\n")
     rig.write(f"{zone}/trip_point_0_temp", "80000\n")
     rig.write(f"{zone}/temp", "45000\n")
-    rig.expect("a thermal zone appears", "temperature 45 C", "margin 35 C", within=5)
+    rig.expect("a thermal zone appears", "temperature 45 C", "trip-distance 35 C", within=5)
     rig.write(f"{zone}/temp", "78000\n")
-    rig.expect("it heats up", "temperature 78 C", "margin 2 C")
+    rig.expect("it heats up", "temperature 78 C", "trip-distance 2 C")
     rig.write("sys/class/hwmon/hwmon0/name", "rpi_volt\n")
     rig.write("sys/class/hwmon/hwmon0/in0_lcrit_alarm", "1\n")
     rig.expect("the voltage is too low", "under-voltage yes", within=5)
