@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bitshed-model evaluate: accuracy and speed of each width on labelled data. */
+#include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "convert/card.h"
+#include "engine/recode.h"
 #include "tools/measure_options.h"
 #include "tools/tool.h"
 
@@ -21,6 +24,8 @@ const struct command command_evaluate = {
 		"  --bits LIST       widths, like 4,3,2.5,2 (all whole ones of the file)\n"
 		"  --limit N         only the first N items\n"
 		"  --store           keep the results in the file: its accuracy card\n"
+		"  --reencoded       with the planes that the daemon computes for what stays at a low width;\n"
+		"                    widths that were calibrated keep the file's, as in the daemon\n"
 		"  --threads N       (all processors)\n"
 		"  --device cpu      where to compute; cpu is what there is\n"
 		"  --json            for programs\n",
@@ -34,6 +39,7 @@ static const struct option options[] = {
 	{"threads", required_argument, NULL, 't'},
 	{"device", required_argument, NULL, 'D'},
 	{"store", no_argument, NULL, 's'},
+	{"reencoded", no_argument, NULL, 'r'},
 	{"json", no_argument, NULL, 'j'},
 	{"help", no_argument, NULL, 'h'},
 	{},
@@ -41,6 +47,7 @@ static const struct option options[] = {
 
 struct arguments {
 	const char *model, *device;
+	bool reencoded;
 	struct measure_options measure;
 };
 
@@ -54,12 +61,18 @@ static int parse(struct arguments *a, int argc, char **argv)
 			a->device = optarg;
 			continue;
 		}
+		if (option == 'r') {
+			a->reencoded = true;
+			continue;
+		}
 		r = measure_option(c, &a->measure, option);
 		if (r != EXIT_SUCCESS || a->measure.help)
 			return r;
 	}
 	if (optind + 1 != argc || !a->measure.data)
 		return tool_usage(c, "give one model file, and labelled data with --data");
+	if (a->reencoded && a->measure.store)
+		return tool_usage(c, "the file's card is of its own planes: give --store or --reencoded");
 	if (a->device && strcmp(a->device, "cpu") != 0)
 		return tool_usage(c, "there is no device '%s' here, only cpu", a->device);
 	a->model = argv[optind];
@@ -95,6 +108,38 @@ static void print_head(const struct arguments *a, const struct network *n)
 	printf(",\"widths\":[");
 }
 
+/* Return: 0; 1: this width stays as it is in the file, as in the daemon; negative errno */
+static int reencode(struct network **ret, struct network *n, double bits, struct error *reterr)
+{
+	static const atomic_bool go_on;
+	_cleanup_(recode_freep) struct recode *recode = NULL;
+	int r;
+
+	if (bits != floor(bits) || !recode_helps(n, (uint32_t) bits))
+		return 1;
+	r = recode_new(&recode, n, (uint32_t) bits, reterr);
+	if (r >= 0)
+		r = recode_run(recode, &go_on);
+	return r < 0 ? r : recode_network(recode, ret, reterr);
+}
+
+static int evaluate_width(const struct arguments *a, struct network *n, struct samples *samples,
+	struct threads *threads, const struct progress *progress, float bits, bool first,
+	struct accuracy *ret, struct error *reterr)
+{
+	_cleanup_(network_unrefp) struct network *reencoded = NULL;
+	_cleanup_(outputs_done) struct outputs out = {};
+	int r = a->reencoded ? reencode(&reencoded, n, (double) bits, reterr) : 0;
+
+	if (r >= 0)
+		r = card_measure(ret, reencoded ?: n, bits, samples, NULL, a->measure.limit, threads,
+			progress, &out, reterr);
+	if (r < 0)
+		return error_prefix(reterr, r, "%g bits", bits);
+	print_width(a, first, ret, &out);
+	return 0;
+}
+
 static int evaluate_widths(const struct arguments *a, struct network *n, struct samples *samples,
 	struct threads *threads, const struct progress *progress, struct error *reterr)
 {
@@ -105,14 +150,10 @@ static int evaluate_widths(const struct arguments *a, struct network *n, struct 
 	if (r < 0)
 		return r;
 	print_head(a, n);
-	for (int i = 0; r >= 0 && i < count; i++) {
-		_cleanup_(outputs_done) struct outputs out = {};
-
-		r = card_measure(&rows[i], n, widths[i], samples, NULL, a->measure.limit, threads, progress,
-			&out, reterr);
+	for (int i = 0; i < count; i++) {
+		r = evaluate_width(a, n, samples, threads, progress, widths[i], i == 0, &rows[i], reterr);
 		if (r < 0)
-			return error_prefix(reterr, r, "%g bits", widths[i]);
-		print_width(a, i == 0, &rows[i], &out);
+			return r;
 	}
 	if (a->measure.json)
 		printf("]}\n");

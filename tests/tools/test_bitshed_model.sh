@@ -43,6 +43,7 @@ expect 1 "No such file" inspect "$folder/none.gguf"
 echo "this is no model" >"$folder/text"
 expect 1 "$folder/text" inspect "$folder/text"
 expect 1 "$folder/text" import "$folder/text" -o "$folder/y.gguf"
+expect 2 "give --store or --reencoded" evaluate "$folder/text" --data x --store --reencoded
 expect 2 "no device 'gpu'" evaluate "$folder/text" --data x --device gpu
 [ -e "$folder/y.gguf" ] && echo "FAIL: a failed import left a file" && failures=$((failures + 1))
 
@@ -90,6 +91,7 @@ expect 0 "2 clusters: {" classes "$folder/net.gguf" --data "$test" --bits 4,2 --
 expect 0 '"clusters":3' classes "$folder/net.gguf" --data "$test" --bits 4 --clusters 3 --limit 200 --json
 expect 0 "zeros of a kernel" analyse "$folder/net.gguf" --bits 4,2 --svg "$folder/zeros.svg"
 grep -q "</svg>" "$folder/zeros.svg" || failures=$((failures + 1))
+expect 0 "95 % interval" evaluate "$folder/net.gguf" --data "$test" --bits 2 --limit 100 --reencoded
 expect 1 "widths 1 to 4" evaluate "$folder/net.gguf" --data "$test" --bits 5
 expect 1 "the network takes" evaluate "$folder/net.gguf" --data "$BITSHED_TEST_DATA/kws_500.npy"
 expect 0 '"agreement":' compare "$net" "$folder/net.gguf" --data "$test" --bits 4 --limit 50 --json
