@@ -62,6 +62,21 @@ int profile_parse(const char *name)
 	return -EINVAL;
 }
 
+const struct rule *policy_rule(const struct rules *rules, uint32_t number)
+{
+	for (uint32_t i = 0; rules && i < rules->n_rules; i++)
+		if (RULE_OPERATOR + rules->rules[i].number == number)
+			return &rules->rules[i];
+	return NULL;
+}
+
+const char *policy_limited_by(const struct rules *rules, const struct budget *b, enum demand demand)
+{
+	const struct rule *rule = policy_rule(rules, b->limited_by[demand]);
+
+	return rule ? rule->name : "?";
+}
+
 static double within(double bits, double bits_max)
 {
 	return bits < 1 ? 1 : bits > bits_max ? bits_max : bits;
@@ -78,6 +93,7 @@ struct want {
 	uint32_t threads, park_after_sec, activation_bits;
 	enum policy_device device;
 	bool refuse;
+	uint32_t limited_by[_DEMAND_MAX];
 	const struct rule *by, *cardless;
 	const struct action *by_action;
 };
@@ -110,6 +126,15 @@ static void narrow(
 		w->low = fmin(low, w->high);
 }
 
+/* The first that asks has it. */
+static bool takes(struct want *w, enum demand demand, bool asks, const struct rule *rule)
+{
+	if (!asks || w->limited_by[demand])
+		return false;
+	w->limited_by[demand] = RULE_OPERATOR + rule->number;
+	return true;
+}
+
 static void add_action(struct want *w, const struct rule *rule, const struct action *a,
 	const struct policy_model *m)
 {
@@ -119,17 +144,17 @@ static void add_action(struct want *w, const struct rule *rule, const struct act
 	narrow(w, 0, bits, rule, a);
 	if (a->loss_max >= 0 && m->n_accuracies == 0)
 		w->cardless = w->cardless ?: rule;
-	if (w->threads == 0)
+	if (takes(w, DEMAND_THREADS, a->threads > 0, rule))
 		w->threads = a->threads;
-	if (w->rate <= 0)
+	if (takes(w, DEMAND_RATE, a->rate > 0, rule))
 		w->rate = a->rate;
-	if (w->park_after_sec == 0)
+	if (takes(w, DEMAND_PARK, a->park_after_sec > 0, rule))
 		w->park_after_sec = a->park_after_sec;
-	if (w->activation_bits == 0)
+	if (takes(w, DEMAND_ACTIVATION, a->activation_bits > 0, rule))
 		w->activation_bits = a->activation_bits;
-	if (w->device == POLICY_DEVICE_ANY)
+	if (takes(w, DEMAND_DEVICE, a->device != POLICY_DEVICE_ANY, rule))
 		w->device = a->device;
-	if (a->refuse) {
+	if (takes(w, DEMAND_REFUSE, a->refuse, rule)) {
 		w->refuse = true;
 		w->by = w->by ?: rule;
 		w->by_action = w->by_action ?: a;
@@ -164,7 +189,7 @@ static void name_rule(struct budget *b, const struct want *w)
 
 	b->rule = RULE_OPERATOR + w->by->number;
 	(void) snprintf(b->rule_name, sizeof b->rule_name, "%s", w->by->name);
-	if (w->refuse)
+	if (w->limited_by[DEMAND_REFUSE] == b->rule)
 		(void) snprintf(
 			b->text, sizeof b->text, "the rule \"%s\" refuses requests", w->by->name);
 	else if (a->loss_max >= 0 && !(a->bits_max > 0 && a->bits_max <= b->bits))
@@ -212,6 +237,7 @@ static void find_wanted(struct budget *b, const struct want *w, const struct wan
 		.activation_bits = w->activation_bits,
 		.device = w->device,
 		.refuse = w->refuse};
+	memcpy(b->limited_by, w->limited_by, sizeof b->limited_by);
 	want_automatic(b, w, m);
 	if (m->bits_by_hand > 0) {
 		b->bits = within(m->bits_by_hand, m->bits_max);
@@ -243,9 +269,12 @@ static bool same_limits(const struct budget *a, const struct budget *b)
 	       a->refuse == b->refuse;
 }
 
-static double tighter(double limit, double hard)
+static double tighter(struct budget *b, enum demand demand, double now, const struct want *hard, double most)
 {
-	return hard > 0 && (limit <= 0 || hard < limit) ? hard : limit;
+	if (most <= 0 || (now > 0 && now <= most))
+		return now;
+	b->limited_by[demand] = hard->limited_by[demand];
+	return most;
 }
 
 /* What holds now, cut to the hard limits: this cannot wait. */
@@ -255,21 +284,17 @@ static void clamp_hard(struct budget *b, const struct want *hard)
 		b->bits = hard->high;
 		name_rule(b, hard);
 	}
-	b->threads = (uint32_t) tighter(b->threads, hard->threads);
-	b->rate = tighter(b->rate, hard->rate);
-	b->activation_bits = (uint32_t) tighter(b->activation_bits, hard->activation_bits);
-	b->refuse |= hard->refuse;
+	b->threads = (uint32_t) tighter(b, DEMAND_THREADS, b->threads, hard, hard->threads);
+	b->rate = tighter(b, DEMAND_RATE, b->rate, hard, hard->rate);
+	b->activation_bits = (uint32_t) tighter(
+		b, DEMAND_ACTIVATION, b->activation_bits, hard, hard->activation_bits);
+	b->refuse = tighter(b, DEMAND_REFUSE, b->refuse, hard, hard->refuse) > 0;
 }
 
 static void do_switch(
 	struct policy_state *s, const struct rules *rules, uint64_t now_nsec, bool counted)
 {
-	const struct rule *by = NULL;
-
-	for (uint32_t i = 0; rules && i < rules->n_rules; i++)
-		if (s->budget.rule == RULE_OPERATOR + rules->rules[i].number)
-			by = &rules->rules[i];
-	s->dwell_sec = rules ? rule_dwell_sec(rules, by) : 0;
+	s->dwell_sec = rules ? rule_dwell_sec(rules, policy_rule(rules, s->budget.rule)) : 0;
 	s->last_nsec = now_nsec;
 	if (counted)
 		s->switched_nsec[s->n_switches++ % RULE_SWITCHES_MAX] = now_nsec;

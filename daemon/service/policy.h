@@ -88,10 +88,22 @@ struct policy_model {
 	uint32_t n_accuracies;
 };
 
+/** enum demand - what rules ask for beside bits */
+enum demand {
+	DEMAND_REFUSE,
+	DEMAND_RATE,
+	DEMAND_THREADS,
+	DEMAND_PARK,
+	DEMAND_ACTIVATION,
+	DEMAND_DEVICE,
+	_DEMAND_MAX,
+};
+
 /**
  * struct budget - what a model may use; replaced whole
  * @rule: enum policy_rule, or RULE_OPERATOR and more; @rule_name: the same as text
  * @threads, @park_after_sec, @rate, @activation_bits: 0: no limit
+ * @limited_by: the rules that ask for these, numbered as @rule, 0: none
  * @hold_broken: a hard limit is below what a client holds
  */
 struct budget {
@@ -99,7 +111,7 @@ struct budget {
 	uint32_t threads, park_after_sec, activation_bits;
 	enum policy_device device;
 	bool refuse, hold_broken;
-	uint32_t rule;
+	uint32_t rule, limited_by[_DEMAND_MAX];
 	char rule_name[RULE_NAME_SIZE];
 	char text[128]; /* for a person */
 };
@@ -166,6 +178,12 @@ bool policy_rule_holds(const struct rules *rules, const struct rule *rule,
 
 /** policy_bits_for_loss() - the fewest bits of the card that lose at most @loss_max %. Return: 0: it does not say */
 double policy_bits_for_loss(const struct policy_model *m, double loss_max);
+
+/** policy_rule() - the one with a number of struct budget. Return: NULL: it is built in, or no longer there */
+const struct rule *policy_rule(const struct rules *rules, uint32_t number);
+
+/** policy_limited_by() - Return: name of the rule that asks for it, "?": it is no longer there */
+const char *policy_limited_by(const struct rules *rules, const struct budget *b, enum demand demand);
 
 /** policy_rule_name() - of a built-in rule. Return: static text, never NULL */
 const char *policy_rule_name(enum policy_rule rule);

@@ -119,18 +119,10 @@ __attribute__((format(printf, 2, 3))) static void say(struct explanation *e, con
 	va_end(ap);
 }
 
-static const struct rule *rule_by_number(const struct rules *rules, uint32_t number)
-{
-	for (uint32_t i = 0; rules && i < rules->n_rules; i++)
-		if (RULE_OPERATOR + rules->rules[i].number == number)
-			return &rules->rules[i];
-	return NULL;
-}
-
 static void say_end(
 	struct explanation *e, const struct rules *rules, const struct policy_state *state)
 {
-	const struct rule *rule = rule_by_number(rules, state->budget.rule);
+	const struct rule *rule = policy_rule(rules, state->budget.rule);
 	char text[200];
 
 	switch (state->budget.rule) {
@@ -191,21 +183,32 @@ static void say_suppressed(struct explanation *e, const struct policy_state *sta
 			text);
 }
 
-static void say_limits(struct explanation *e, const struct budget *b)
+static void say_limits(
+	struct explanation *e, const struct rules *rules, const struct budget *b)
 {
+	char texts[_DEMAND_MAX][80] = {};
+
 	if (b->refuse)
-		say(e, "requests are refused");
-	if (b->threads > 0)
-		say(e, "at most %u threads", b->threads);
+		(void) snprintf(texts[DEMAND_REFUSE], sizeof texts[0], "requests are refused");
 	if (b->rate > 0)
-		say(e, "at most %.3g requests per second", b->rate);
+		(void) snprintf(texts[DEMAND_RATE], sizeof texts[0],
+			"at most %.3g requests per second", b->rate);
+	if (b->threads > 0)
+		(void) snprintf(
+			texts[DEMAND_THREADS], sizeof texts[0], "at most %u threads", b->threads);
 	if (b->park_after_sec > 0)
-		say(e, "parked when nobody asks for %u s", b->park_after_sec);
+		(void) snprintf(texts[DEMAND_PARK], sizeof texts[0],
+			"parked when nobody asks for %u s", b->park_after_sec);
 	if (b->activation_bits > 0)
-		say(e, "activations of at most %u bits, on a device that can choose",
+		(void) snprintf(texts[DEMAND_ACTIVATION], sizeof texts[0],
+			"activations of at most %u bits, on a device that can choose",
 			b->activation_bits);
 	if (b->device != POLICY_DEVICE_ANY)
-		say(e, "on %s, if it is there", policy_device_name(b->device));
+		(void) snprintf(texts[DEMAND_DEVICE], sizeof texts[0], "on %s, if it is there",
+			policy_device_name(b->device));
+	for (enum demand i = 0; i < _DEMAND_MAX; i++)
+		if (texts[i][0])
+			say(e, "%s, by \"%s\"", texts[i], policy_limited_by(rules, b, i));
 	if (b->hold_broken)
 		say(e, "a client holds more, and a hard limit goes before that");
 }
@@ -263,7 +266,7 @@ void policy_explain(struct explanation *ret, const struct rules *rules,
 		return;
 	say_end(ret, rules, state);
 	say_waiting(ret, inputs, state);
-	say_limits(ret, &state->budget);
+	say_limits(ret, rules, &state->budget);
 	say_suppressed(ret, state);
 	say_others(ret, rules, model, state);
 }

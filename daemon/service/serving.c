@@ -44,12 +44,15 @@ static bool take_token(struct serving *s, double rate)
 int serving_admit(struct entry *e, struct error *reterr)
 {
 	const struct budget *b = &e->policy.budget;
+	const struct rules *rules = e->manager->rules;
 
 	if (b->refuse)
-		return error_set(reterr, -EBUSY, "model %s: %s", e->name, b->text);
+		return error_set(reterr, -EBUSY, "model %s: the rule \"%s\" refuses requests", e->name,
+			policy_limited_by(rules, b, DEMAND_REFUSE));
 	if (b->rate > 0 && !take_token(&e->serving, b->rate))
 		return error_set(reterr, -EBUSY,
-			"model %s: the policy allows %.3g requests per second now", e->name, b->rate);
+			"model %s: the rule \"%s\" allows %.3g requests per second", e->name,
+			policy_limited_by(rules, b, DEMAND_RATE), b->rate);
 	return 0;
 }
 

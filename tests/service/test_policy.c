@@ -174,6 +174,27 @@ static void test_rules_by_table(void)
 	}
 }
 
+static void test_each_limit_has_its_rule(void)
+{
+	_cleanup_(rules_freep) struct rules *rules = read_rules(
+		"version: 1\nrules:\n"
+		"  - {name: low, when: {on-battery: true}, then: {bits: at most 2, rate: 5 /s}}\n"
+		"  - {name: night, when: {on-battery: true}, then: {refuse: true, rate: 1 /s}}\n");
+	struct policy_inputs in = {.plain[SENSE_ON_BATTERY] = {1, true}};
+	struct policy_model m = {.name = "m", .bits_max = 4};
+	struct policy_state s = {};
+	struct explanation why;
+
+	policy_resolve(rules, &in, &m, &s, &s);
+	CU_ASSERT_STRING_EQUAL(s.budget.text, "the rule \"low\" allows 2 bits");
+	CU_ASSERT_STRING_EQUAL(policy_limited_by(rules, &s.budget, DEMAND_REFUSE), "night");
+	CU_ASSERT_STRING_EQUAL(policy_limited_by(rules, &s.budget, DEMAND_RATE), "low");
+	CU_ASSERT_EQUAL(s.budget.rate, 5);
+	policy_explain(&why, rules, &in, &m, &s);
+	CU_ASSERT_STRING_EQUAL(why.lines[1], "requests are refused, by \"night\"");
+	CU_ASSERT_STRING_EQUAL(why.lines[2], "at most 5 requests per second, by \"low\"");
+}
+
 static void test_a_loss_needs_a_card(void)
 {
 	_cleanup_(rules_freep) struct rules *rules = read_rules(
@@ -373,5 +394,5 @@ static void test_it_says_what_would_end_it(void)
 	(void) rules_free(rules);
 }
 
-TEST_MAIN("policy", TEST(without_rules), TEST(rules_by_table), TEST(a_loss_needs_a_card), TEST(dwell_band_and_budget),
+TEST_MAIN("policy", TEST(without_rules), TEST(rules_by_table), TEST(each_limit_has_its_rule), TEST(a_loss_needs_a_card), TEST(dwell_band_and_budget),
 	TEST(grace_after_resume), TEST(hands_are_at_once), TEST(until), TEST(names_are_parsed_back), TEST(it_says_what_would_end_it))
