@@ -130,27 +130,19 @@ static int take_device(struct command *c)
 	return 1 + usage("--device=any, cpu, prefer-opencl or require-opencl", optarg);
 }
 
-/* Return: 0, or an exit code plus one: "--help" ends the program well. */
-static int take_option(struct command *c, int option, const char **bus)
+static int take_input(struct command *c)
+{
+	c->input = strcmp(optarg, "pixels") == 0   ? BITSHED_INPUT_PIXELS
+		   : strcmp(optarg, "floats") == 0 ? BITSHED_INPUT_FLOATS
+						   : BITSHED_INPUT_DEFAULT;
+	return c->input == BITSHED_INPUT_DEFAULT ? 1 + usage("--input=pixels or floats", optarg) : 0;
+}
+
+static int take_number(struct command *c, int option)
 {
 	double v = 0;
 
 	switch (option) {
-	case OPT_BUS:
-		*bus = optarg;
-		return 0;
-	case OPT_JSON:
-		c->json = true;
-		return 0;
-	case OPT_NO_WAIT:
-		c->no_wait = true;
-		return 0;
-	case OPT_SESSION:
-		c->session = true;
-		return 0;
-	case OPT_REASON:
-		c->reason = optarg;
-		return 0;
 	case OPT_BITS:
 		if (!number(&c->bits, 1, 8))
 			return 1 + usage("--bits=1 to 8", optarg);
@@ -179,13 +171,32 @@ static int take_option(struct command *c, int option, const char **bus)
 			return 1 + usage("--repeat=1 to 1000000000", optarg);
 		c->repeat = (uint32_t) v;
 		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* Return: 0, or an exit code plus one: "--help" ends the program well. */
+static int take_option(struct command *c, int option, const char **bus)
+{
+	switch (option) {
+	case OPT_BUS:
+		*bus = optarg;
+		return 0;
+	case OPT_JSON:
+		c->json = true;
+		return 0;
+	case OPT_NO_WAIT:
+		c->no_wait = true;
+		return 0;
+	case OPT_SESSION:
+		c->session = true;
+		return 0;
+	case OPT_REASON:
+		c->reason = optarg;
+		return 0;
 	case OPT_INPUT:
-		c->input = strcmp(optarg, "pixels") == 0   ? BITSHED_INPUT_PIXELS
-			   : strcmp(optarg, "floats") == 0 ? BITSHED_INPUT_FLOATS
-							   : BITSHED_INPUT_DEFAULT;
-		return c->input == BITSHED_INPUT_DEFAULT
-			       ? 1 + usage("--input=pixels or floats", optarg)
-			       : 0;
+		return take_input(c);
 	case OPT_DEVICE:
 		return take_device(c);
 	case 'h':
@@ -194,9 +205,11 @@ static int take_option(struct command *c, int option, const char **bus)
 	case OPT_VERSION:
 		printf("bitshed %s\n", bitshed_version());
 		return 1;
-	default:
+	case '?':
 		(void) fprintf(stderr, "Try 'bitshed --help'.\n");
 		return 1 + EXIT_CODE_USAGE;
+	default:
+		return take_number(c, option);
 	}
 }
 

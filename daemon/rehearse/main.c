@@ -59,11 +59,20 @@ int load_rules(struct rules **ret, const char *file, struct error *reterr)
 	return rules_load(ret, layers_default, &file, !!file, reterr);
 }
 
+/* Before or behind the verb: there is one text for all. */
+static bool asks_for_help(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	return false;
+}
+
 int main(int argc, char **argv)
 {
-	const char *name = argc > 1 ? argv[1] : "--help";
+	const char *name = argc > 1 ? argv[1] : "";
 
-	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+	if (argc < 2 || asks_for_help(argc, argv)) {
 		fputs(help, stdout);
 		return argc > 1 ? EXIT_CODE_OK : EXIT_CODE_USAGE;
 	}

@@ -113,7 +113,8 @@ static int read_map(struct parser *p, const char *where, const struct key *keys)
 }
 
 /* The event is the start of the list. */
-static int read_list(struct parser *p, const char *what, int (*read)(struct parser *p))
+static int read_list(struct parser *p, const char *what,
+	int (*read)(struct parser *p, const void *userdata), const void *userdata)
 {
 	int q;
 
@@ -125,7 +126,7 @@ static int read_list(struct parser *p, const char *what, int (*read)(struct pars
 			return q;
 		if (p->yaml.event.type == YAML_SEQUENCE_END_EVENT)
 			return 0;
-		q = read(p);
+		q = read(p, userdata);
 		if (q < 0)
 			return q;
 	}
@@ -232,12 +233,13 @@ static int complain_sense(struct parser *p, int sense)
 		yaml_quote(quoted, p->key));
 }
 
-static int read_item(struct parser *p, int parent)
+static int read_item(struct parser *p, const void *userdata)
 {
+	const int *parent = userdata;
 	int q = read_cond(p);
 
 	if (q >= 0)
-		link_cond(p->rules, parent, q);
+		link_cond(p->rules, *parent, q);
 	return q;
 }
 
@@ -245,20 +247,10 @@ static int read_group(struct parser *p, int parent, bool list)
 {
 	int q = yaml_next_node(&p->yaml);
 
-	if (q < 0 || !list)
-		return q < 0 ? q : read_item(p, parent);
-	if (p->yaml.event.type != YAML_SEQUENCE_START_EVENT)
-		return complain(p, "expected a list of conditions, each beginning with '- '");
-	for (;;) {
-		q = yaml_next_node(&p->yaml);
-		if (q < 0)
-			return q;
-		if (p->yaml.event.type == YAML_SEQUENCE_END_EVENT)
-			break;
-		q = read_item(p, parent);
-		if (q < 0)
-			return q;
-	}
+	if (q >= 0)
+		q = list ? read_list(p, "conditions", read_item, &parent) : read_item(p, &parent);
+	if (q < 0)
+		return q;
 	return p->rules->conds[parent].child < 0 ? complain(p, "expected at least one condition")
 						 : 0;
 }
@@ -442,7 +434,7 @@ static bool does_nothing(const struct action *a)
 	       && !a->park_after_sec && !a->activation_bits && !a->device && !a->refuse;
 }
 
-static int read_action(struct parser *p)
+static int read_action(struct parser *p, const void *userdata)
 {
 	yaml_mark_t mark = p->yaml.event.start_mark;
 	int q;
@@ -465,8 +457,8 @@ static int read_then(struct parser *p)
 {
 	p->then = true;
 	return p->yaml.event.type == YAML_SEQUENCE_START_EVENT
-		       ? read_list(p, "actions", read_action)
-		       : read_action(p);
+		       ? read_list(p, "actions", read_action, NULL)
+		       : read_action(p, NULL);
 }
 
 static int read_name(struct parser *p)
@@ -534,7 +526,7 @@ static int check_rule(struct parser *p, yaml_mark_t mark)
 	return 0;
 }
 
-static int read_rule(struct parser *p)
+static int read_rule(struct parser *p, const void *userdata)
 {
 	yaml_mark_t mark = p->yaml.event.start_mark;
 	int q;
@@ -580,7 +572,7 @@ static int read_switches(struct parser *p)
 
 static int read_rules(struct parser *p)
 {
-	return yaml_is_null(&p->yaml) ? 0 : read_list(p, "rules", read_rule);
+	return yaml_is_null(&p->yaml) ? 0 : read_list(p, "rules", read_rule, NULL);
 }
 
 static const struct key top_keys[] = {{"version", read_version}, {"dwell", read_dwell},

@@ -56,6 +56,7 @@ static void test_start(void)
 
 static void test_usage(void)
 {
+	CU_ASSERT_EQUAL(policy("simulate --help"), 0);
 	CU_ASSERT_EQUAL(policy("--help"), 0);
 	CU_ASSERT_TRUE(says("Usage: bitshed policy"));
 	CU_ASSERT_EQUAL(policy(""), 2);
