@@ -33,22 +33,28 @@ static struct reading zone_reading(const struct policy_zone *z, enum sense sense
 						  : z->trip_distance;
 }
 
-/* Without a name: true for any zone that says so. */
+static bool is_worse(enum sense sense, double a, double b)
+{
+	return sense == SENSE_TRIP_DISTANCE ? a < b : a > b;
+}
+
+/*
+ * One number for all zones of the name, or for all: the worst. Were a condition true as soon as it is for
+ * any zone, both "below 5 C" and "above 10 C" would hold on a board with two.
+ */
 static enum truth eval_zones(const struct cond *c, const struct policy_inputs *in, int hold)
 {
-	bool known = false;
+	struct reading worst = {};
 
 	for (uint32_t i = 0; i < in->n_zones; i++) {
-		enum truth t;
+		struct reading r = zone_reading(&in->zones[i], c->sense);
 
-		if (c->of[0] && strcmp(c->of, in->zones[i].type) != 0)
+		if ((c->of[0] && strcmp(c->of, in->zones[i].type) != 0) || !r.known || !isfinite(r.value))
 			continue;
-		t = eval_reading(c, zone_reading(&in->zones[i], c->sense), hold);
-		if (t == TRUTH_TRUE)
-			return t;
-		known |= t == TRUTH_FALSE;
+		if (!worst.known || is_worse(c->sense, r.value, worst.value))
+			worst = r;
 	}
-	return known ? TRUTH_FALSE : TRUTH_UNKNOWN;
+	return eval_reading(c, worst, hold);
 }
 
 static enum truth eval_telemetry(const struct cond *c, const struct policy_inputs *in, int hold)

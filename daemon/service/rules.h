@@ -59,7 +59,7 @@ enum feedback {
 
 /**
  * struct rule_sense - how an input is written in rules and in the heads of traces
- * @of: it needs " of NAME" behind it: true for telemetry; zones may be left out, then any zone
+ * @of: it needs " of NAME" behind it: true for telemetry; zones may be left out, then the worst
  *	counts
  * @units: NULL-terminated pairs in @unit_names and @unit_factors
  * @band, @band_part: an active rule lets go when the value is back by the larger of @band and
@@ -89,7 +89,7 @@ enum cond_kind {
 
 /**
  * struct cond - one node of a condition; -1: no @child, no @next
- * @of: zone or key, "" for any zone
+ * @of: zone or key, "" for the worst zone
  * @above: number: the value must be above (else below) @value; @equal: or equal to it
  * @choices: choice: one bit per word; flag: bit 0 false, bit 1 true
  * @text: text; "any" stands for every text but the empty one

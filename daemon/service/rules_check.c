@@ -117,7 +117,7 @@ static void put_reading(struct policy_inputs *in, const struct variable *v)
 {
 	bool known = v->at < v->n_values;
 	struct reading r = {known ? v->values[v->at] : 0, known};
-	/* A blank is in no name: a zone of its own for conditions on any zone. */
+	/* A blank is in no name: a zone of its own for conditions that name none. */
 	struct policy_zone *z =
 		rule_senses[v->sense].zone ? find_zone(in, v->of[0] ? v->of : " ") : NULL;
 

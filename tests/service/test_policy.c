@@ -174,6 +174,32 @@ static void test_rules_by_table(void)
 	}
 }
 
+/* Boards have several zones, and what is far from its trip point is no reason to let go of one that is near. */
+static void test_the_worst_zone_counts(void)
+{
+	_cleanup_(rules_freep) struct rules *rules = read_rules(
+		"version: 1\nrules:\n"
+		"  - {name: hot, when: {trip-distance: below 5 C}, until: {trip-distance: above 10 C}, hard: true, "
+		"dwell: 30 s, then: {bits: at most 2}}\n"
+		"  - {name: warm, when: {temperature: above 60 C}, until: {temperature: below 50 C}, dwell: 30 s, "
+		"then: {bits: at most 3}}\n");
+	struct policy_inputs in = {.n_zones = 2,
+		.zones = {{"cpu", {80, true}, {}, {3, true}}, {"gpu", {30, true}, {}, {70, true}}}};
+	struct policy_model m = {.name = "m", .bits_max = 4};
+	struct policy_state s = {};
+
+	for (uint64_t i = 1; i < 50; i++) {
+		in.now_nsec = i * 60 * UINT64_C(1000000000);
+		policy_resolve(rules, &in, &m, &s, &s);
+		CU_ASSERT_EQUAL(s.budget.bits, i < 20 ? 2 : i < 30 ? 3 : 4);
+		if (i == 19)
+			in.zones[0].trip_distance.value = 11;
+		if (i == 29)
+			in.zones[0].temperature.value = 49;
+	}
+	CU_ASSERT_EQUAL(s.n_switches, 2);
+}
+
 static void test_each_limit_has_its_rule(void)
 {
 	_cleanup_(rules_freep) struct rules *rules = read_rules(
@@ -394,5 +420,5 @@ static void test_it_says_what_would_end_it(void)
 	(void) rules_free(rules);
 }
 
-TEST_MAIN("policy", TEST(without_rules), TEST(rules_by_table), TEST(each_limit_has_its_rule), TEST(a_loss_needs_a_card), TEST(dwell_band_and_budget),
+TEST_MAIN("policy", TEST(without_rules), TEST(rules_by_table), TEST(the_worst_zone_counts), TEST(each_limit_has_its_rule), TEST(a_loss_needs_a_card), TEST(dwell_band_and_budget),
 	TEST(grace_after_resume), TEST(hands_are_at_once), TEST(until), TEST(names_are_parsed_back), TEST(it_says_what_would_end_it))
