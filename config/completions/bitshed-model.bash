@@ -6,7 +6,7 @@ _bitshed_model() {
 	_init_completion || return
 
 	if ((cword == 1)); then
-		COMPREPLY=($(compgen -W 'import inspect evaluate run compare sweep pack unpack classes analyse train --help --version' -- "$cur"))
+		COMPREPLY=($(compgen -W 'import inspect evaluate run compare sweep pack unpack classes analyse train tune bench --help --version' -- "$cur"))
 		return
 	fi
 	command=${words[1]}
@@ -22,7 +22,7 @@ _bitshed_model() {
 	--schedule) COMPREPLY=($(compgen -W 'cosine step flat' -- "$cur")); return ;;
 	--optimiser) COMPREPLY=($(compgen -W 'sgd adam amsgrad' -- "$cur")); return ;;
 	--device) COMPREPLY=($(compgen -W 'cpu' -- "$cur")); return ;;
-	-o | --output | --calibrate | --evaluate | --data | --folder | --labels | --evaluate-labels | --data-labels | --checkpoint | --log) _filedir; return ;;
+	-o | --output | --calibrate | --evaluate | --data | --folder | --labels | --evaluate-labels | --data-labels | --checkpoint | --log | --cache) _filedir; return ;;
 	--planes | --edge-planes | --activation-bits) COMPREPLY=($(compgen -W '1 2 3 4 5 6 7 8' -- "$cur")); return ;;
 	esac
 
@@ -33,7 +33,7 @@ _bitshed_model() {
 	fi
 	case $command:$cword in
 	import:2 | compare:2 | train:2) _filedir onnx ;;
-	compare:3 | inspect:2 | evaluate:2 | run:2 | pack:2 | classes:2 | analyse:2) _filedir gguf ;;
+	compare:3 | inspect:2 | evaluate:2 | run:2 | pack:2 | classes:2 | analyse:2 | tune:2 | bench:2) _filedir gguf ;;
 	*) _filedir ;;
 	esac
 } && complete -F _bitshed_model bitshed-model

@@ -9,7 +9,7 @@ function __bitshed_model_methods
     bitshed-model (commandline -opc)[2] --help 2>/dev/null | sed '1,/^Methods:/d; s/^ *\([a-z-]*\).*/\1/'
 end
 
-set -l commands import inspect evaluate run compare sweep pack unpack classes analyse train
+set -l commands import inspect evaluate run compare sweep pack unpack classes analyse train tune bench
 set -l none "not __fish_seen_subcommand_from $commands"
 complete -c bitshed-model -n $none -f
 complete -c bitshed-model -n $none -a import -d 'Make a model file of an ONNX network'
@@ -23,6 +23,8 @@ complete -c bitshed-model -n $none -a unpack -d 'Get the model file from a packe
 complete -c bitshed-model -n $none -a classes -d 'Show classes that a width confuses'
 complete -c bitshed-model -n $none -a analyse -d 'Show range and sparsity of the weights'
 complete -c bitshed-model -n $none -a train -d 'Retrain a network for few bits'
+complete -c bitshed-model -n $none -a tune -d 'Measure the kernels on the layers of a network'
+complete -c bitshed-model -n $none -a bench -d 'Time one inference at each width'
 complete -c bitshed-model -n "__fish_seen_subcommand_from $commands; and string match -q -- '-*' (commandline -ct)" \
     -a '(__bitshed_model_options)'
 complete -c bitshed-model -l method -x -a '(__bitshed_model_methods)'

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "engine/tune.h"
 
 /*
  * Shape of a matrix product. The decoded weights of a block of rows serve all columns of a tile, so
@@ -80,15 +81,23 @@ static void matrix_init(struct kernel_matrix *ret, const struct matrix *m, const
 		ret->plane[i] = l->plane[i];
 }
 
+/* struct choice - what kernels are chosen by: flags of the processor, and times, if there are any */
+struct choice {
+	uint32_t cpu;
+	const struct tune *tune;
+};
+
 /* Of narrow activations network_open() has proved that they are. */
-static int pick_matmul(struct step *s, uint32_t cpu, uint32_t columns, struct error *reterr)
+static int pick_matmul(
+	struct step *s, const struct choice *c, uint32_t columns, struct error *reterr)
 {
-	s->kernel = kernel_pick_product(cpu, &s->matrix, columns, s->op->activation_bits);
+	s->kernel = tune_pick(
+		c->tune, c->cpu, &s->matrix, columns, s->op->activation_bits, s->op->groups);
 	if (!s->kernel)
 		return error_set(reterr, -ENOTSUP, "no kernel multiplies this matrix");
 	s->pack = NULL;
 	if (s->kernel->op == KERNEL_MATMUL_BITS)
-		s->pack = kernel_pick(KERNEL_PACK, cpu, NULL, 0);
+		s->pack = kernel_pick(KERNEL_PACK, c->cpu, NULL, 0);
 	return 0;
 }
 
@@ -132,7 +141,7 @@ static uint32_t block_rows(const struct step *s, uint32_t rows)
 }
 
 static int convolution_init(
-	struct step *s, const struct network *n, uint32_t cpu, struct error *reterr)
+	struct step *s, const struct network *n, const struct choice *c, struct error *reterr)
 {
 	const struct op *op = s->op;
 	const struct value *out = &n->values[op->output];
@@ -141,7 +150,7 @@ static int convolution_init(
 	struct kernel_matrix block;
 	int r;
 
-	r = pick_matmul(s, cpu, out->shape.height * out->shape.width, reterr);
+	r = pick_matmul(s, c, out->shape.height * out->shape.width, reterr);
 	if (r < 0)
 		return r;
 	s->direct = is_direct(s, &n->values[op->inputs[0]]);
@@ -169,7 +178,7 @@ static int convolution_init(
 /* Channels in blocks that decode to a small tile of weights, lines in bands that stay in the cache.
  */
 static int depthwise_init(
-	struct step *s, const struct network *n, uint32_t cpu, struct error *reterr)
+	struct step *s, const struct network *n, const struct choice *c, struct error *reterr)
 {
 	const struct op *op = s->op;
 	const struct shape *out = &n->values[op->output].shape;
@@ -177,7 +186,7 @@ static int depthwise_init(
 	size_t taps = (size_t) op->kernel_h * op->kernel_w;
 	size_t line, lines, reach = (size_t) (op->kernel_h - 1) * op->dilation_h + 1, at = 0;
 
-	s->kernel = kernel_pick(KERNEL_DEPTHWISE, cpu, NULL, 0);
+	s->kernel = kernel_pick(KERNEL_DEPTHWISE, c->cpu, NULL, 0);
 	if (!s->kernel)
 		return error_set(reterr, -ENOTSUP, "no kernel for depthwise convolutions");
 	line = plan_padded_width(op, out) * channels;
@@ -196,7 +205,8 @@ static int depthwise_init(
 	return 0;
 }
 
-static int step_init(struct step *s, const struct plan *p, uint32_t cpu, struct error *reterr)
+static int step_init(
+	struct step *s, const struct plan *p, const struct choice *c, struct error *reterr)
 {
 	const struct network *n = p->model->network;
 	const struct op *op = s->op;
@@ -205,10 +215,10 @@ static int step_init(struct step *s, const struct plan *p, uint32_t cpu, struct 
 	switch (op->kind) {
 	case OP_CONVOLUTION:
 		matrix_init(&s->matrix, &n->matrices[op->matrix], &p->model->layers[op->matrix]);
-		return convolution_init(s, n, cpu, reterr);
+		return convolution_init(s, n, c, reterr);
 	case OP_DEPTHWISE:
 		matrix_init(&s->matrix, &n->matrices[op->matrix], &p->model->layers[op->matrix]);
-		return depthwise_init(s, n, cpu, reterr);
+		return depthwise_init(s, n, c, reterr);
 	case OP_MAX_POOL:
 		s->scratch_bytes = bytes_align((size_t) in->width * in->channels, 64);
 		return 0;
@@ -230,7 +240,7 @@ static int step_init(struct step *s, const struct plan *p, uint32_t cpu, struct 
 	return -EINVAL;
 }
 
-static int steps_init(struct plan *p, uint32_t cpu, struct error *reterr)
+static int steps_init(struct plan *p, const struct choice *c, struct error *reterr)
 {
 	const struct network *n = p->model->network;
 
@@ -242,7 +252,7 @@ static int steps_init(struct plan *p, uint32_t cpu, struct error *reterr)
 		int r;
 
 		s->op = &n->ops[i];
-		r = step_init(s, p, cpu, reterr);
+		r = step_init(s, p, c, reterr);
 		if (r < 0)
 			return error_prefix(reterr, r, "op %u", i);
 		p->scratch_bytes = MAX_OF(p->scratch_bytes, s->scratch_bytes);
@@ -276,6 +286,13 @@ static void set_sizes(struct plan *p)
 
 int plan_new(struct plan **ret, struct model *model, uint32_t cpu, struct error *reterr)
 {
+	return plan_new_tuned(ret, model, cpu, tune_used(), reterr);
+}
+
+int plan_new_tuned(struct plan **ret, struct model *model, uint32_t cpu, const struct tune *tune,
+	struct error *reterr)
+{
+	struct choice choice = {cpu, tune};
 	_cleanup_(plan_unrefp) struct plan *p = calloc(1, sizeof *p);
 	int r;
 
@@ -287,7 +304,7 @@ int plan_new(struct plan **ret, struct model *model, uint32_t cpu, struct error 
 	r = pick_kernels(p, cpu, reterr);
 	if (r < 0)
 		return r;
-	r = steps_init(p, cpu, reterr);
+	r = steps_init(p, &choice, reterr);
 	if (r < 0)
 		return r;
 	r = plan_layout(p);

@@ -12,6 +12,8 @@
 #include "engine/model.h"
 #include "engine/threads.h"
 
+struct tune;
+
 /**
  * struct step - one op with its kernel and the shape of its work
  * @kernel: CONVOLUTION and DEPTHWISE: the row of kernels.inc that runs it
@@ -60,6 +62,10 @@ struct plan {
  * Return: 0, -ENOTSUP with words when no kernel fits, -ENOMEM. Any thread.
  */
 int plan_new(struct plan **ret, struct model *model, uint32_t cpu, struct error *reterr);
+
+/** plan_new_tuned() - by the times of @tune (tune.h), which may be NULL; plan_new(): of those in use */
+int plan_new_tuned(struct plan **ret, struct model *model, uint32_t cpu, const struct tune *tune,
+	struct error *reterr);
 struct plan *plan_ref(struct plan *p);
 struct plan *plan_unref(struct plan *p);
 DEFINE_CLEANUP(struct plan *, plan_unref)

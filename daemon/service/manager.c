@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "bitshed/protocol.h"
+#include "engine/tune.h"
 #include "service/authority.h"
 #include "service/bus_objects.h"
 #include "service/catalog.h"
@@ -357,6 +358,19 @@ static int make_parts(struct manager *m, const struct manager_options *options, 
 }
 
 /* Without it all works, only slower. */
+static void use_measured_kernels(int folder)
+{
+	struct error why = {};
+	struct tune *t = NULL;
+	int r = tune_read(&t, folder, &why);
+
+	if (r >= 0)
+		log_info("%u measured times of kernels are used", t->n);
+	else if (r != -ENOENT)
+		log_warning("measured times of kernels are ignored: %s", error_text(&why, r));
+	tune_use(t);
+}
+
 static void open_cache(struct manager *m, const char *folder)
 {
 	if (!folder)
@@ -364,6 +378,8 @@ static void open_cache(struct manager *m, const char *folder)
 	m->cache_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (m->cache_fd < 0)
 		log_warning("cache %s: %s", folder, strerror(errno));
+	else
+		use_measured_kernels(m->cache_fd);
 }
 
 static int appear(struct manager *m, const struct manager_options *options, struct error *reterr)

@@ -6,6 +6,7 @@
 #include "convert/card.h"
 #include "tools/inspect_plan.h"
 #include "tools/tool.h"
+#include "tools/tune_cache.h"
 
 static int inspect_main(int argc, char **argv);
 
@@ -13,17 +14,19 @@ const struct command command_inspect = {
 	.name = "inspect",
 	.summary = "layers, widths, sizes, provenance, accuracy",
 	.run = inspect_main,
-	.help = "bitshed-model inspect NET.gguf [--json | --plan [--bits N]]\n"
+	.help = "bitshed-model inspect NET.gguf [--json] [--plan [--bits N] [--cache FOLDER]]\n"
 		"\n"
 		"  --json    for programs\n"
-		"  --plan    which kernel runs each layer on this processor, and what others would cost\n"
-		"  --bits N  at this width (the widest)\n",
+		"  --plan    which kernel runs each layer on this processor, and what others would take\n"
+		"  --bits N  at this width (the widest)\n"
+		"  --cache FOLDER  with measured times of kernels, see tune\n",
 };
 
 static const struct option options[] = {
 	{"json", no_argument, NULL, 'j'},
 	{"plan", no_argument, NULL, 'p'},
 	{"bits", required_argument, NULL, 'b'},
+	{"cache", required_argument, NULL, 'c'},
 	{"help", no_argument, NULL, 'h'},
 	{},
 };
@@ -219,7 +222,7 @@ static int inspect_main(int argc, char **argv)
 {
 	_cleanup_(network_unrefp) struct network *n = NULL;
 	struct error error = {};
-	const char *bits = NULL;
+	const char *bits = NULL, *cache = NULL;
 	bool json = false, plan = false;
 	float width;
 	int option, r;
@@ -233,21 +236,25 @@ static int inspect_main(int argc, char **argv)
 			plan = true;
 		else if (option == 'b')
 			bits = optarg;
+		else if (option == 'c')
+			cache = optarg;
 		else
 			return tool_usage(&command_inspect, "unknown option");
 	}
-	if ((json && plan) || (bits && !plan))
-		return tool_usage(&command_inspect, "--json goes alone, --bits with --plan");
+	if ((bits || cache) && !plan)
+		return tool_usage(&command_inspect, "--bits and --cache go with --plan");
 	if (optind + 1 != argc)
 		return tool_usage(&command_inspect, "give one model file");
 	r = tool_network(&n, argv[optind], &error);
 	if (r < 0)
 		return tool_fail(&command_inspect, &error, r);
 	width = (float) n->planes_max;
+	if (cache)
+		tune_cache_use(cache);
 	if (plan) {
 		r = bits ? tool_widths(n, bits, &width, 1, &error) : 0;
 		if (r >= 0)
-			r = inspect_plan(n, (double) width, &error);
+			r = inspect_plan(n, (double) width, json, &error);
 		return r < 0 ? tool_fail(&command_inspect, &error, r) : EXIT_SUCCESS;
 	}
 	if (json)

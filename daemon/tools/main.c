@@ -4,11 +4,12 @@
 #include <string.h>
 
 #include "tools/tool.h"
+#include "tools/tune_cache.h"
 
 static const struct command *const commands[] = {
 	&command_import, &command_inspect, &command_evaluate, &command_run, &command_compare, &command_sweep, &command_pack,
 	&command_unpack, &command_classes, &command_analyse,
-	&command_train,
+	&command_train, &command_tune, &command_bench,
 };
 
 static int help(void)
@@ -32,6 +33,7 @@ int main(int argc, char **argv)
 		printf("bitshed-model %s\n", BITSHED_VERSION);
 		return EXIT_SUCCESS;
 	}
+	tune_cache_use(NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strcmp(argv[1], commands[i]->name) == 0)
 			return commands[i]->run(argc - 1, argv + 1);

@@ -21,7 +21,8 @@ struct command {
 };
 
 extern const struct command command_import, command_inspect, command_evaluate, command_run,
-	command_compare, command_train, command_sweep, command_pack, command_unpack, command_classes, command_analyse;
+	command_compare, command_train, command_sweep, command_pack, command_unpack, command_classes, command_analyse,
+	command_tune, command_bench;
 
 #define EXIT_USAGE 2
 

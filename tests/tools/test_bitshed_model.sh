@@ -7,6 +7,7 @@ model=$1
 failures=0
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+export XDG_CACHE_HOME=$folder/cache
 
 # expect STATUS WORDS ARGUMENTS...: the exit status, and words in what is printed
 expect() {
@@ -24,7 +25,7 @@ expect() {
 expect 0 "import" --help
 expect 0 "bitshed-model " --version
 expect 2 "no command 'exprot'" exprot
-for command in import inspect evaluate run compare sweep pack unpack classes analyse; do
+for command in import inspect evaluate run compare sweep pack unpack classes analyse tune bench; do
 	expect 0 "bitshed-model $command" $command --help
 	expect 2 "--help" $command --no-such-option
 	expect 2 "--help" $command
@@ -44,6 +45,9 @@ echo "this is no model" >"$folder/text"
 expect 1 "$folder/text" inspect "$folder/text"
 expect 1 "$folder/text" import "$folder/text" -o "$folder/y.gguf"
 expect 2 "give --store or --reencoded" evaluate "$folder/text" --data x --store --reencoded
+expect 2 "--seconds takes a number" tune "$folder/text" --seconds x
+expect 1 "No such file" tune "$folder/none.gguf"
+expect 1 "No such file" bench "$folder/none.gguf"
 expect 2 "no device 'gpu'" evaluate "$folder/text" --data x --device gpu
 [ -e "$folder/y.gguf" ] && echo "FAIL: a failed import left a file" && failures=$((failures + 1))
 
@@ -64,7 +68,21 @@ expect 0 "" import "$net" -o "$folder/net.gguf" --planes 4 --calibrate "$train" 
 expect 0 "10 labels" inspect "$folder/net.gguf"
 expect 0 "decode_scalar" inspect "$folder/net.gguf" --plan
 expect 0 "2 bits on" inspect "$folder/net.gguf" --plan --bits 2
-expect 2 "--bits with --plan" inspect "$folder/net.gguf" --bits 2
+expect 0 "times new" tune "$folder/net.gguf" --bits 4 --seconds 0
+expect 0 "4 bits: 0 times new" tune "$folder/net.gguf" --bits 4 --seconds 0
+expect 0 " us" inspect "$folder/net.gguf" --plan
+expect 0 '"chosen_by":"measured"' inspect "$folder/net.gguf" --plan --json
+expect 0 '"chosen_by":"cost"' inspect "$folder/net.gguf" --plan --json --bits 2
+expect 0 '"chosen_by":"measured"' inspect "$folder/net.gguf" --plan --json --bits 2.5 --cache "$folder/cache/bitshed"
+expect 0 '"tuned":true' bench "$folder/net.gguf" --bits 4,2 --threads 1,2 --seconds 0 --json
+expect 0 "images/s" bench "$folder/net.gguf" --bits 4 --threads 1 --seconds 0 --layers
+expect 1 "--threads 1.5" bench "$folder/net.gguf" --threads 1.5
+"$model" bench "$folder/net.gguf" --bits 4,2 --threads 1 --seconds 0 --layers --json | python3 -c 'import json,sys
+d=json.load(sys.stdin)["rows"]; assert d[0]["plane_bytes"] > d[1]["plane_bytes"] and d[1]["layers"], d' || failures=$((failures + 1))
+echo x >>"$(ls "$folder"/cache/bitshed/tune-*)"
+expect 0 "ignored: tune-" inspect "$folder/net.gguf"
+expect 0 "measured again" tune "$folder/net.gguf" --bits 4 --seconds 0
+expect 2 "go with --plan" inspect "$folder/net.gguf" --bits 2
 expect 0 '{"network":"ic_resnet8","data":"cifar10_test_5000.bin","widths":[{"bits":4,"top1":8' \
 	evaluate "$folder/net.gguf" --data "$test" --bits 4,2.5,1 --limit 200 --json
 expect 0 "95 % interval" evaluate "$folder/net.gguf" --data "$test" --bits 4,2.5 --limit 100 --store
