@@ -14,8 +14,9 @@ __kernel void pack(LAUNCH_ARGS)
 
 	if (word >= l->words || pixel >= pixels)
 		return;
+	cursor_init(&c, l, group);
 	cursor_set(&c, l, pixel, word * 64);
-	gather_values(arena, l, &c, group, word * 64, 64, values);
+	gather_values(arena, &c, word * 64, 64, values);
 	out += ((ulong) group * pixels + pixel) * l->activation_planes * l->words + word;
 	for (uint m = 0; m < l->activation_planes; m++) {
 		ulong bits = 0;
