@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Hardware monitors: the under-voltage alarm of a Raspberry Pi (rpi_volt) and others that have a
- * lower critical alarm, and power meters. Which meter is the board's is not written anywhere; the
- * supply feeds all the others, so it reads most.
+ * lower critical alarm, and power meters, also those that leave the product to the reader (INA3221).
+ * Which meter is the board's is not written anywhere; the supply feeds all the others, so it reads
+ * most.
  */
 #include "service/power_source.h"
 
@@ -18,10 +19,13 @@
 #define RESCAN_POLLS 30
 #define WATTS_MAX 100000
 
-/** struct sensor - one file; @alarm: of too low a voltage, else a meter in microwatts */
+/**
+ * struct sensor - one file; @alarm: of too low a voltage, else a meter in microwatts
+ * @volts: not empty: another file, in millivolts, and then @file is in milliamperes
+ */
 struct sensor {
 	int folder;
-	char file[32], name[32];
+	char file[32], volts[32], name[32];
 	bool alarm;
 };
 
@@ -63,6 +67,23 @@ static void add_sensor(struct hwmon *h, int folder, const char *name, const char
 	h->n_sensors++;
 }
 
+/* "curr2_input" beside "in2_input" is a meter, unless the chip multiplies by itself. */
+static void add_current(struct hwmon *h, int folder, const char *name, const char *file)
+{
+	const char *channel = file + strlen("curr");
+	uint32_t n = h->n_sensors;
+	char volts[32], power[40];
+
+	if (snprintf(volts, sizeof volts, "in%s", channel) >= (int) sizeof volts)
+		return;
+	(void) snprintf(power, sizeof power, "power%s", channel);
+	if (faccessat(folder, volts, R_OK, 0) < 0 || faccessat(folder, power, F_OK, 0) == 0)
+		return;
+	add_sensor(h, folder, name, file, false);
+	if (h->n_sensors > n)
+		memcpy(h->sensors[n].volts, volts, sizeof volts);
+}
+
 static void add_chip(struct hwmon *h, int root, const char *chip)
 {
 	int folder = openat(root, chip, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -81,6 +102,8 @@ static void add_chip(struct hwmon *h, int root, const char *chip)
 			add_sensor(h, folder, name, e->d_name, true);
 		else if (is_file(e->d_name, "power", "_input"))
 			add_sensor(h, folder, name, e->d_name, false);
+		else if (is_file(e->d_name, "curr", "_input"))
+			add_current(h, folder, name, e->d_name);
 	}
 	(void) closedir(dir);
 }
@@ -110,10 +133,12 @@ struct gauges {
 
 static void look(const struct sensor *s, struct gauges *ret)
 {
-	double value;
+	double value, volts = 1;
 
-	if (sysfs_number(s->folder, s->file, &value) < 0)
+	if (sysfs_number(s->folder, s->file, &value) < 0 ||
+		(s->volts[0] && sysfs_number(s->folder, s->volts, &volts) < 0))
 		return;
+	value *= volts;
 	if (s->alarm && (!ret->alarm || value > ret->alarmed)) {
 		ret->alarm = s;
 		ret->alarmed = value > 0;

@@ -699,10 +699,30 @@ static void test_voltage_alarm_and_meters(void)
 	rig_done(&rig);
 }
 
+/* An INA3221 measures three rails and multiplies none; an INA219 beside it does. */
+static void test_volts_times_amperes(void)
+{
+	struct rig rig;
+
+	rig_init(&rig);
+	put(&rig, "sys/class/hwmon/hwmon0/name", "ina3221\n");
+	put(&rig, "sys/class/hwmon/hwmon0/in1_input", "5000\n");
+	put(&rig, "sys/class/hwmon/hwmon0/curr1_input", "900\n");
+	put(&rig, "sys/class/hwmon/hwmon0/curr2_input", "99000\n");
+	put(&rig, "sys/class/hwmon/hwmon1/name", "ina219\n");
+	put(&rig, "sys/class/hwmon/hwmon1/in1_input", "5000\n");
+	put(&rig, "sys/class/hwmon/hwmon1/curr1_input", "99000\n");
+	put(&rig, "sys/class/hwmon/hwmon1/power1_input", "3000000\n");
+	rig_start(&rig, "/dev/null");
+	wait_for(&rig, POWER_WATTS, 4.5);
+	CU_ASSERT_STRING_EQUAL(value(&rig, POWER_WATTS)->text, "ina3221");
+	rig_done(&rig);
+}
+
 TEST_MAIN("power", TEST(nothing_there_is_unknown), TEST(upower_comes_changes_and_dies),
 	TEST(restart_of_a_source_is_no_news), TEST(no_battery_is_unknown_not_empty),
 	TEST(others_and_wrong_types_are_not_believed), TEST(flood_is_gathered),
 	TEST(both_names_of_the_profiles), TEST(low_memory_warnings),
 	TEST(sleep_waits_for_the_requests), TEST(memory_pressure_by_fifo),
 	TEST(memory_pressure_by_socket), TEST(thermal_zones_by_type), TEST(small_steps_add_up),
-	TEST(voltage_alarm_and_meters))
+	TEST(voltage_alarm_and_meters), TEST(volts_times_amperes))
