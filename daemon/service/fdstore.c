@@ -62,7 +62,7 @@ static void put(const struct entry *e, const char *kind, int fd)
 		log_warning("model %s: %s not stored for a restart: %s", e->name, kind, strerror(-r));
 }
 
-void fdstore_remove(const char *kind, const char *name)
+static void remove_one(const char *kind, const char *name)
 {
 	(void) sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s.%s", kind, name);
 }
@@ -71,11 +71,11 @@ void fdstore_remove_all(const char *name)
 {
 	char kind[16];
 
-	fdstore_remove("state", name);
-	fdstore_remove("head", name);
-	fdstore_remove("file", name);
+	remove_one("state", name);
+	remove_one("head", name);
+	remove_one("file", name);
 	for (uint32_t i = 0; i < FDSTORE_PLANES; i++)
-		fdstore_remove(fdstore_plane_kind(kind, sizeof kind, i), name);
+		remove_one(fdstore_plane_kind(kind, sizeof kind, i), name);
 }
 
 int fdstore_describe_file(int fd, struct fdstore_file *ret, int64_t *ret_mtime_nsec)
@@ -176,13 +176,13 @@ void fdstore_keep(struct entry *e)
 		put(e, "file", e->network->fd);
 		put(e, "head", e->fdstore.head);
 	} else {
-		fdstore_remove("state", e->name);
+		remove_one("state", e->name);
 	}
 	for (uint32_t i = 0; i < FDSTORE_PLANES; i++) {
 		if (same_file(&now.planes[i], &was->planes[i]))
 			continue;
 		if (was->planes[i].ino)
-			fdstore_remove(fdstore_plane_kind(kind, sizeof kind, i), e->name);
+			remove_one(fdstore_plane_kind(kind, sizeof kind, i), e->name);
 		if (now.planes[i].ino)
 			put(e, fdstore_plane_kind(kind, sizeof kind, i), plane_of(e, i)->fd);
 	}

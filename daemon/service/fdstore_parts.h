@@ -9,8 +9,7 @@
 /** fdstore_plane_kind() - the name of planes[@i] before the dot. Return: @kind */
 const char *fdstore_plane_kind(char *kind, size_t size, uint32_t i);
 
-/** fdstore_remove() - one name, fdstore_remove_all() - whatever a model can have */
-void fdstore_remove(const char *kind, const char *name);
+/** fdstore_remove_all() - whatever a model can have */
 void fdstore_remove_all(const char *name);
 
 /** fdstore_describe_file() - Return: 0 or negative errno. @ret_mtime_nsec: may be NULL */

@@ -107,9 +107,6 @@ int manager_open_bus(struct manager *m, const char *name, sd_bus **ret);
 /** manager_is_asleep() - the machine is about to sleep: nothing new begins */
 bool manager_is_asleep(const struct manager *m);
 
-/** manager_policy_update() - look at the inputs and decide about all models. @reason: for the journal */
-void manager_policy_update(struct manager *m, const char *reason);
-
 /** manager_watts() - what the board draws, by its meter or its battery, looked at now */
 struct reading manager_watts(struct manager *m);
 

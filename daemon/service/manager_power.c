@@ -218,7 +218,7 @@ void manager_power_follow(struct manager *m)
 		manager_wake_at(m, clock_boot_nsec() + MINUTE_NSEC);
 }
 
-void manager_policy_update(struct manager *m, const char *reason)
+static void policy_update(struct manager *m, const char *reason)
 {
 	log_debug("policy: %s", reason);
 	take_inputs(&m->inputs, power_inputs(m->power));
@@ -243,13 +243,13 @@ static int on_wake(sd_event_source *s, uint64_t usec, void *userdata)
 	struct manager *m = userdata;
 
 	m->wake_nsec = 0;
-	manager_policy_update(m, "a while has passed");
+	policy_update(m, "a while has passed");
 	return 0;
 }
 
 static void on_power(struct power *p, const char *reason, void *userdata)
 {
-	manager_policy_update(userdata, reason);
+	policy_update(userdata, reason);
 }
 
 bool manager_is_asleep(const struct manager *m)

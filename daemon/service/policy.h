@@ -154,21 +154,6 @@ void policy_resolve(const struct rules *rules, const struct policy_inputs *input
 	const struct policy_model *model, const struct policy_state *before,
 	struct policy_state *after);
 
-/** enum truth - of a condition: Kleene's three values */
-enum truth {
-	TRUTH_FALSE,
-	TRUTH_UNKNOWN,
-	TRUTH_TRUE,
-};
-
-/**
- * policy_eval() - does a condition hold?
- * @index: of the condition in @rules
- * @hold: it held before: numbers let go only when they are back by their band
- */
-enum truth policy_eval(
-	const struct rules *rules, int index, const struct policy_inputs *inputs, bool hold);
-
 /**
  * policy_rule_holds() - with the memory of whether it held before, and with what unknown stands
  * for

@@ -5,6 +5,13 @@
 
 #include "service/policy.h"
 
+/** enum truth - of a condition: Kleene's three values */
+enum truth {
+	TRUTH_FALSE,
+	TRUTH_UNKNOWN,
+	TRUTH_TRUE,
+};
+
 /*
  * A threshold that lets go later than it takes hold. @hold: 1 the rule holds already, -1 the
  * same below an odd number of "not", 0 it does not.
@@ -133,22 +140,16 @@ static enum truth eval(
 	return t;
 }
 
-enum truth policy_eval(
-	const struct rules *rules, int index, const struct policy_inputs *in, bool hold)
-{
-	return eval(rules, index, in, hold);
-}
-
 bool policy_rule_holds(const struct rules *rules, const struct rule *rule,
 	const struct policy_inputs *in, bool before)
 {
 	enum truth t;
 
 	if (rule->until >= 0 && before) {
-		t = policy_eval(rules, rule->until, in, false);
+		t = eval(rules, rule->until, in, 0);
 		if (t != TRUTH_UNKNOWN)
 			return t == TRUTH_FALSE;
 	}
-	t = policy_eval(rules, rule->when, in, before && rule->until < 0);
+	t = eval(rules, rule->when, in, before && rule->until < 0);
 	return t == TRUTH_UNKNOWN ? rule->unknown : t == TRUTH_TRUE;
 }

@@ -99,7 +99,8 @@ static void put_cond(struct text *t, const struct rules *rules, int index, bool 
 		put(t, ")");
 }
 
-const char *cond_describe(char *to, size_t size, const struct rules *rules, int index, bool ends)
+/* @ends: what must come instead for a rule that holds by this to let go, the band included. */
+static const char *cond_describe(char *to, size_t size, const struct rules *rules, int index, bool ends)
 {
 	struct text t = {.to = to, .size = size};
 

@@ -16,10 +16,3 @@ struct explanation {
 void policy_explain(struct explanation *ret, const struct rules *rules,
 	const struct policy_inputs *inputs, const struct policy_model *model,
 	const struct policy_state *state);
-
-/**
- * cond_describe() - "on-battery is true and battery-percent is at most 20 %". Return: @to
- * @ends: what must come instead for a rule that holds by this to let go, the band included
- */
-const char *cond_describe(
-	char *to, size_t size, const struct rules *rules, int index, bool ends);

@@ -288,7 +288,7 @@ void power_lost(struct power *p, enum power_source source)
 						      : power_sources[source].silence_nsec);
 }
 
-void power_refresh(struct power *p)
+static void refresh_all(struct power *p)
 {
 	for (enum power_source i = 0; i < _POWER_SOURCE_MAX; i++)
 		if (p->sources[i].state && drivers[i]->refresh)
@@ -300,7 +300,7 @@ void power_resumed(struct power *p)
 	p->inputs.resumed_nsec = clock_boot_nsec();
 	p->resumed = true;
 	schedule(p);
-	power_refresh(p);
+	refresh_all(p);
 }
 
 /* A driver that did not find its source tries again: sensors and buses come late. */
@@ -335,7 +335,7 @@ static int on_refresh(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct power *p = userdata;
 
-	power_refresh(p);
+	refresh_all(p);
 	reopen(p);
 	power_arm(p->refresh, REFRESH_NSEC);
 	return 0;
@@ -395,7 +395,7 @@ void power_want(struct power *p, uint32_t sources)
 		return;
 	p->wanted = sources;
 	if (was_asleep) {
-		power_refresh(p);
+		refresh_all(p);
 		power_arm(p->refresh, REFRESH_NSEC);
 	} else if (sources == 0) {
 		(void) sd_event_source_set_enabled(p->refresh, SD_EVENT_OFF);

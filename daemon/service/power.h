@@ -171,9 +171,6 @@ void power_look(struct power *p);
  */
 void power_set_bus(struct power *p, sd_bus *bus);
 
-/** power_refresh() - ask every source again, as after a resume */
-void power_refresh(struct power *p);
-
 /** power_describe() - "battery-percent 41 %", "on battery unknown". Return: @text */
 const char *power_describe(
 	const struct power_inputs *in, enum power_input input, char *text, size_t size);

@@ -146,7 +146,8 @@ static int complain_syntax(const struct yaml_reader *r)
 	return yaml_complain(r, p->problem_mark, "expected YAML: %s", problem);
 }
 
-int yaml_next(struct yaml_reader *r)
+/* The next event, whatever it is. Return: 0, -EINVAL, -ENOMEM */
+static int next_event(struct yaml_reader *r)
 {
 	yaml_event_delete(&r->event);
 	if (!yaml_parser_parse(&r->parser, &r->event))
@@ -159,7 +160,7 @@ int yaml_next_node(struct yaml_reader *r)
 {
 	const yaml_event_t *e = &r->event;
 	bool anchored, tagged;
-	int q = yaml_next(r);
+	int q = next_event(r);
 
 	if (q < 0)
 		return q;
@@ -194,11 +195,11 @@ bool yaml_is_null(const struct yaml_reader *r)
 
 static int read_stream(struct yaml_reader *r, int (*read)(struct yaml_reader *r))
 {
-	int q = yaml_next(r);
+	int q = next_event(r);
 
 	if (q < 0)
 		return q;
-	q = yaml_next(r);
+	q = next_event(r);
 	if (q < 0)
 		return q;
 	if (r->event.type == YAML_STREAM_END_EVENT)
@@ -209,10 +210,10 @@ static int read_stream(struct yaml_reader *r, int (*read)(struct yaml_reader *r)
 	q = read(r);
 	if (q < 0)
 		return q;
-	q = yaml_next(r); /* the document's end */
+	q = next_event(r); /* the document's end */
 	if (q < 0)
 		return q;
-	q = yaml_next(r);
+	q = next_event(r);
 	if (q < 0)
 		return q;
 	if (r->event.type != YAML_STREAM_END_EVENT)

@@ -36,8 +36,6 @@ int yaml_read_document(struct yaml_reader *r, int (*read)(struct yaml_reader *r)
 /** yaml_next_node() - the next event, refusing anchors, aliases and tags. Return: 0, -EINVAL, -ENOMEM */
 int yaml_next_node(struct yaml_reader *r);
 
-/** yaml_next() - the next event, whatever it is. Return: 0, -EINVAL, -ENOMEM */
-int yaml_next(struct yaml_reader *r);
 
 /** yaml_complain() - words with their place, the line and a caret. Return: -EINVAL */
 int yaml_complain(const struct yaml_reader *r, yaml_mark_t mark, const char *format, ...)
