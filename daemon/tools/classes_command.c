@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "convert/classes.h"
 #include "engine/lower.h"
@@ -249,7 +248,7 @@ static int run(struct session *s, struct error *reterr)
 
 static int classes_main(int argc, char **argv)
 {
-	struct arguments a = {.measure.threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN)};
+	struct arguments a = {.measure.threads = threads_available()};
 	_cleanup_(session_done) struct session s = {.a = &a};
 	struct error error = {};
 	struct meter meter;

@@ -2,7 +2,6 @@
 /* bitshed-model compare: the fp32 network against each width of its model file. */
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "convert/card.h"
 #include "convert/import.h"
@@ -168,7 +167,7 @@ static int compare(struct session *s, struct error *reterr)
 
 static int compare_main(int argc, char **argv)
 {
-	struct arguments a = {.measure.threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN)};
+	struct arguments a = {.measure.threads = threads_available()};
 	_cleanup_(session_done) struct session s = {.a = &a};
 	struct error error = {};
 	struct meter meter;

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "convert/card.h"
 #include "engine/recode.h"
@@ -179,7 +178,7 @@ static int evaluate(const struct arguments *a, struct meter *meter, struct error
 
 static int evaluate_main(int argc, char **argv)
 {
-	struct arguments a = {.measure.threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN)};
+	struct arguments a = {.measure.threads = threads_available()};
 	struct error error = {};
 	struct meter meter;
 	int r = parse(&a, argc, argv);

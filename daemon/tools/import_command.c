@@ -2,7 +2,6 @@
 /* bitshed-model import: an ONNX file to a model file. */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "convert/clip.h"
 #include "convert/import.h"
@@ -209,7 +208,7 @@ static int import_main(int argc, char **argv)
 	struct import i = {.correct = true, .samples = 512, .sensitivity = 32, .preprocess = {.scale = 1, .std = {1, 1, 1, 1}},
 		.options = {.planes = 8, .edge_planes = 8,
 			.group_columns = 128, .activation_bits = 8, .seed = 1}};
-	uint32_t n_threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN);
+	uint32_t n_threads = threads_available();
 	struct error error = {};
 	struct meter meter;
 	int option, at, r;

@@ -2,7 +2,6 @@
 /* bitshed-model sweep: methods x widths on one network into a table and a plot. */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "convert/sweep.h"
 #include "tools/preprocess_options.h"
@@ -173,7 +172,7 @@ static int parse(struct arguments *a, int argc, char **argv, bool *ret_help)
 
 static int sweep_main(int argc, char **argv)
 {
-	struct arguments a = {.threads = (uint32_t) sysconf(_SC_NPROCESSORS_ONLN),
+	struct arguments a = {.threads = threads_available(),
 		.sweep = {.bits = {8, 4, 3, 2, 1}, .n_bits = 5, .samples = 512, .edge_planes = 8,
 			.group_columns = 128, .activation_bits = 8,
 			.preprocess = {.scale = 1, .std = {1, 1, 1, 1}}}};

@@ -110,7 +110,7 @@ static int measure(struct measured *m, const struct subject *s, const struct acc
 	uint32_t limit = getenv("BITSHED_TEST_FULL") ? 0 : s->limit;
 	char data[512], labels[512];
 	struct preprocess p = row_preprocess(row);
-	int r = threads_new(&m->threads, (uint32_t) sysconf(_SC_NPROCESSORS_ONLN));
+	int r = threads_new(&m->threads, threads_available());
 
 	(void) snprintf(data, sizeof data, "%s/%s", test_data(), row->data);
 	(void) snprintf(labels, sizeof labels, "%s/%s", test_data(), row->labels ?: "");
