@@ -23,8 +23,9 @@ static void print_input(const struct bitshed_power_input *in)
 	if (in->text[0] && !in->unit[0])
 		(void) snprintf(value, sizeof value, "%.60s", in->text);
 	else
-		(void) snprintf(value, sizeof value, "%.4g %.16s", in->value, in->unit);
-	printf("  %-28s %-20s for %.0f s, says %s\n", in->name, value,
+		(void) snprintf(value, sizeof value, "%.4g %.16s%s%.31s", in->value, in->unit,
+			in->text[0] ? " of " : "", in->text);
+	printf("  %-28s %-28s for %.0f s, says %s\n", in->name, value,
 		seconds_since(in->since_nsec), in->source);
 }
 
