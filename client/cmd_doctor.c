@@ -159,11 +159,39 @@ static void look_at_daemon(struct bitshed_device *const *devices, int n, int n_d
 	}
 }
 
+static const char *duration_text(char *text, size_t size, uint64_t nsec)
+{
+	if (nsec == 0)
+		return "not measured";
+	(void) snprintf(text, size, "%.2f ms", (double) nsec / 1e6);
+	return text;
+}
+
+/* What the choice of a device goes by. */
+static void look_at_models(struct bitshed_model *const *models, int n, bool has_worker)
+{
+	char line[320], cpu[32], opencl[32];
+
+	for (int i = 0; i < n; i++) {
+		const struct bitshed_model *m = models[i];
+
+		if (m->cpu_nsec == 0 && m->opencl_nsec == 0)
+			continue;
+		(void) snprintf(line, sizeof line, "%.200s, %g bits: processor %s%s%s", m->name,
+			m->bits, duration_text(cpu, sizeof cpu, m->cpu_nsec),
+			has_worker ? ", opencl " : "",
+			has_worker ? duration_text(opencl, sizeof opencl, m->opencl_nsec) : "");
+		say("model", line, NULL);
+	}
+}
+
 int cmd_doctor(struct command *c)
 {
 	struct bitshed_device **devices;
+	struct bitshed_model **models;
 	struct bitshed_error e = {};
 	int n_drivers = look_at_drivers(), n;
+	bool has_worker;
 
 	look_at_nodes();
 	look_at_rusticl();
@@ -171,6 +199,12 @@ int cmd_doctor(struct command *c)
 	if (n < 0)
 		return complain(c, n, &e, NULL);
 	look_at_daemon(devices, n, n_drivers);
+	has_worker = n > 1;
 	bitshed_devices_free(devices);
+	n = bitshed_list_models(c->bus, &models, &e);
+	if (n < 0)
+		return complain(c, n, &e, NULL);
+	look_at_models(models, n, has_worker);
+	bitshed_models_free(models);
 	return EXIT_CODE_OK;
 }

@@ -48,6 +48,8 @@ static const struct property statistics[] = {
 	{"failures",     "t", M(failures)},
 	{"run-nsec",     "t", M(run_nsec)},
 	{"latency-nsec", "t", M(latency_nsec)},
+	{"cpu-nsec",     "t", M(cpu_nsec)},
+	{"opencl-nsec",  "t", M(opencl_nsec)},
 	{}
 };
 static const struct property device_properties[] = {

@@ -235,8 +235,10 @@ GETTER(source_hash)
 	return sd_bus_message_append(reply, "s", e->network ? e->network->source_hash : "");
 }
 
-static int append_statistics(sd_bus_message *reply, const struct stats *stats)
+static int append_statistics(sd_bus_message *reply, const struct entry *e)
 {
+	const struct stats *stats = &e->stats;
+	struct device_worker *worker = e->manager->worker;
 	int r;
 
 	r = sd_bus_message_open_container(reply, 'a', "{sv}");
@@ -248,6 +250,11 @@ static int append_statistics(sd_bus_message *reply, const struct stats *stats)
 		r = bus_append_u64(reply, "run-nsec", stats->run_nsec);
 	if (r >= 0)
 		r = bus_append_u64(reply, "latency-nsec", stats->latency_nsec);
+	if (r >= 0)
+		r = bus_append_u64(reply, "cpu-nsec", stats->cpu_nsec);
+	if (r >= 0)
+		r = bus_append_u64(reply, "opencl-nsec",
+			worker && e->plan ? device_worker_nsec(worker, e->plan) : 0);
 	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
@@ -259,7 +266,7 @@ static int method_get_statistics(sd_bus_message *m, void *userdata, sd_bus_error
 
 	r = sd_bus_message_new_method_return(m, &reply);
 	if (r >= 0)
-		r = append_statistics(reply, &e->stats);
+		r = append_statistics(reply, e);
 	return r < 0 ? r : sd_bus_send(e->manager->bus, reply, NULL);
 }
 

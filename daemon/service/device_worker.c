@@ -143,6 +143,18 @@ int device_worker_takes(struct device_worker *d, const struct plan *plan, enum d
 	return r;
 }
 
+uint64_t device_worker_nsec(struct device_worker *d, const struct plan *plan)
+{
+	const struct remote_plan *p;
+	uint64_t nsec;
+
+	(void) pthread_mutex_lock(&d->lock);
+	p = device_worker_find(d, plan);
+	nsec = p && p->state == REMOTE_LOADED && d->status.state == DEVICE_READY ? p->run_nsec : 0;
+	(void) pthread_mutex_unlock(&d->lock);
+	return nsec;
+}
+
 int device_worker_push(struct device_worker *d, struct request *request)
 {
 	return queue_push(d->queue, request);

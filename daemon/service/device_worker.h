@@ -91,6 +91,9 @@ void device_worker_drop(struct device_worker *d, const struct plan *plan);
 int device_worker_takes(struct device_worker *d, const struct plan *plan, enum device_choice choice,
 	uint64_t cpu_nsec);
 
+/** device_worker_nsec() - what a request takes on the device, the talking included; 0: @plan is not there */
+uint64_t device_worker_nsec(struct device_worker *d, const struct plan *plan);
+
 /** device_worker_push() - Return: as queue_push() */
 int device_worker_push(struct device_worker *d, struct request *request);
 bool device_worker_cancel(struct device_worker *d, struct request *request);

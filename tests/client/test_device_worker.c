@@ -175,6 +175,8 @@ static void test_commands_tell(void)
 	CU_ASSERT_TRUE(prints("--json devices", "\"state\":\"ready\""));
 	CU_ASSERT_TRUE(prints("doctor", "device     opencl, ready"));
 	CU_ASSERT_TRUE(prints("doctor", "kernels right"));
+	CU_ASSERT_TRUE(prints("doctor", "bits: processor "));
+	CU_ASSERT_FALSE(prints("doctor", "not measured"));
 }
 
 static void test_unknown_device_is_an_invalid_option(void)

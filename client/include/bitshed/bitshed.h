@@ -108,6 +108,7 @@ struct bitshed_accuracy {
  * @rule: what decided @bits, one of @rules; @rule_text: the same for a person
  * @input_shape: height, width, channels; @output_shape likewise
  * @run_nsec, @latency_nsec: means over the last requests
+ * @cpu_nsec, @opencl_nsec: computing by the processor, by the OpenCL device; 0: nothing is known
  * @statistics_known: false where the model is another user's: then requests, failures and means are 0
  */
 struct bitshed_model {
@@ -124,6 +125,7 @@ struct bitshed_model {
 	uint64_t rule_since_nsec, switches; /* since: CLOCK_MONOTONIC */
 	double joules;			    /* of one inference at @bits, 0: not known */
 	char *energy_source;		    /* "measured", "modelled", "" */
+	uint64_t cpu_nsec, opencl_nsec;
 };
 
 /** struct bitshed_device - a device as it was when asked; read only, later versions append members
