@@ -48,6 +48,7 @@ static pid_t daemon_pid;
 
 static void start(void)
 {
+	struct bitshed_daemon *daemon;
 	struct bitshed_error e = {};
 
 	if (bus)
@@ -57,8 +58,10 @@ static void start(void)
 		"opencl:\n  check-every: never\n  run-timeout: 1 min\n  build-timeout: 10 min\n");
 	sd = test_bus_open();
 	CU_ASSERT_TRUE_FATAL(device_wait(sd, "ready"));
-	/* afterwards: the bus does not wait for those that connect and say nothing */
 	CU_ASSERT_TRUE_FATAL(bitshed_open(&bus, test_bus_address(), &e) >= 0);
+	/* the bus does not wait for those that connect and say nothing, and an import takes long */
+	CU_ASSERT_TRUE_FATAL(bitshed_get_daemon(bus, &daemon, &e) >= 0);
+	bitshed_daemon_free(daemon);
 }
 
 static const struct accuracy_row *find_row(const char *net)
