@@ -417,14 +417,21 @@ static void look_again(struct device_worker *d)
 	start(d);
 }
 
-/* Lock held. Until something is wanted, or it is time to look whether the worker lives */
+/*
+ * Lock held. Until something is wanted, or it is time to look whether the worker lives: while it has no
+ * plan that matters to nobody, and an idle board sleeps on.
+ */
 static void sleep_until(struct device_worker *d)
 {
 	uint64_t end = clock_now_nsec() + LOOK_NSEC;
 	struct timespec t;
 
-	if (d->status.state == DEVICE_WAITING)
-		end = MIN_OF(end, d->retry_at_nsec);
+	if (d->status.state == DEVICE_WAITING) {
+		end = d->retry_at_nsec;
+	} else if (d->status.n_plans == 0) {
+		(void) pthread_cond_wait(&d->wake, &d->lock);
+		return;
+	}
 	t = (struct timespec){(time_t) (end / NSEC_PER_SEC), (long) (end % NSEC_PER_SEC)};
 	(void) pthread_cond_timedwait(&d->wake, &d->lock, &t);
 }
