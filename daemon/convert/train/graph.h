@@ -64,7 +64,7 @@ struct train_op;
  * struct train_graph
  * @set: which of the sets is used, the width less one
  * @training: batch statistics, else the running ones
- * @adopt: norms take the batch's statistics and keep what they compute
+ * @adopt: norms note the batch's statistics and compute scale * x + shift without them
  * @momentum: how much of the batch's statistics goes into the running ones
  * @scratch: as large as the largest value
  */
@@ -107,6 +107,12 @@ float *train_graph_input(struct train_graph *g);
 
 /** train_graph_forward() - Return: 0 or an errno with words */
 int train_graph_forward(struct train_graph *g, struct error *reterr);
+
+/**
+ * train_norm_adopt() - after batches with @adopt: the statistics are used from now on, in every set, and the
+ * graph computes what it did without them
+ */
+void train_norm_adopt(const struct train_norm *n);
 
 /**
  * train_graph_backward() - from the gradient at the output to those of everything

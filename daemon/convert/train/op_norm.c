@@ -79,23 +79,47 @@ static size_t set_of(const struct train_graph *g, const struct train_norm *n)
 	return MIN_OF(g->set, n->sets - 1);
 }
 
-/* y = scale x + shift with the statistics of x: in every set, so that all widths start alike. */
-static int adopt(struct train_graph *g, struct train_op *op, const struct train_norm *n, struct error *reterr)
+/*
+ * What is kept moves to the batch by @part. Deviation between batches counts as well: with @part 1, 1/2, 1/3, ...
+ * it is the mean and the variance of all samples so far.
+ */
+static void follow(float *kept_mean, float *kept_variance, float mean, float variance, float part)
+{
+	float d = mean - *kept_mean;
+
+	*kept_mean += part * d;
+	*kept_variance += part * (variance - *kept_variance + (1 - part) * d * d);
+}
+
+/* y = scale x + shift, whatever the statistics of x in this batch. */
+static int pass_through(struct train_graph *g, struct train_op *op, const struct train_norm *n,
+	struct error *reterr)
 {
 	uint32_t channels = n->channels;
 
 	for (uint32_t c = 0; c < channels; c++) {
-		float scale = op->working[c], shift = op->working[channels + c];
+		float scale = op->working[c];
 
 		op->working[c] = scale * sqrtf(op->variance[c] + n->epsilon);
-		op->working[channels + c] = shift + scale * op->mean[c];
-	}
-	for (uint32_t s = 0; s < n->sets; s++) {
-		memcpy(n->scale_shift + (size_t) s * 2 * channels, op->working, 2 * channels * sizeof(float));
-		memcpy(n->mean + (size_t) s * channels, op->mean, channels * sizeof(float));
-		memcpy(n->variance + (size_t) s * channels, op->variance, channels * sizeof(float));
+		op->working[channels + c] += scale * op->mean[c];
 	}
 	return dnn_call_run(&op->forward, &g->dnn, reterr);
+}
+
+void train_norm_adopt(const struct train_norm *n)
+{
+	uint32_t channels = n->channels;
+	float *scale = n->scale_shift, *shift = scale + channels;
+
+	for (uint32_t c = 0; c < channels; c++) {
+		shift[c] += scale[c] * n->mean[c];
+		scale[c] *= sqrtf(n->variance[c] + n->epsilon);
+	}
+	for (uint32_t s = 1; s < n->sets; s++) {
+		memcpy(n->scale_shift + (size_t) s * 2 * channels, scale, 2 * channels * sizeof *scale);
+		memcpy(n->mean + (size_t) s * channels, n->mean, channels * sizeof *n->mean);
+		memcpy(n->variance + (size_t) s * channels, n->variance, channels * sizeof *n->variance);
+	}
 }
 
 static int norm_forward(struct train_graph *g, struct train_op *op, struct error *reterr)
@@ -112,13 +136,9 @@ static int norm_forward(struct train_graph *g, struct train_op *op, struct error
 		return dnn_call_run(&op->infer, &g->dnn, reterr);
 	}
 	r = dnn_call_run(&op->forward, &g->dnn, reterr);
-	if (r >= 0 && g->adopt)
-		return adopt(g, op, n, reterr);
-	for (uint32_t c = 0; c < n->channels; c++) {
-		mean[c] += g->momentum * (op->mean[c] - mean[c]);
-		variance[c] += g->momentum * (op->variance[c] - variance[c]);
-	}
-	return r;
+	for (uint32_t c = 0; c < n->channels; c++)
+		follow(&mean[c], &variance[c], op->mean[c], op->variance[c], g->momentum);
+	return r < 0 || !g->adopt ? r : pass_through(g, op, n, reterr);
 }
 
 static int norm_backward(struct train_graph *g, struct train_op *op, struct error *reterr)

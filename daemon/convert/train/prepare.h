@@ -5,7 +5,7 @@
  * An imported net has its batch normalisation in its weights, because the export wants it so and because
  * many files have it so. To train it, each convolution but an output gets one again, that changes nothing:
  * rows of unit length, so that steps mean the same in every layer of every net, and what the length was in
- * the scale behind them. Its statistics come from the first batch (train_adopt() in trainer.c).
+ * the scale behind them. Its statistics are measured (adopt_statistics() in trainer.c).
  */
 #pragma once
 

@@ -95,22 +95,54 @@ static void set_weights(struct trainer *t, uint32_t planes)
 	}
 }
 
+static uint64_t steps_per_epoch(const struct trainer *t)
+{
+	return MAX_OF(loader_count(t->data) / t->options->batch, 1);
+}
+
+/* Statistics of set g->set over @batches, whole pictures as they are. */
+static int take_statistics(struct trainer *t, uint32_t batches, uint32_t done, uint32_t all,
+	struct error *reterr)
+{
+	struct train_graph *g = t->graph;
+	float momentum = g->momentum;
+	int r = 0;
+
+	g->training = true;
+	for (uint32_t i = 0; r >= 0 && i < batches; i++) {
+		progress_step(t->options->progress, "statistics", done + i, all);
+		loader_batch(t->data, i * t->options->batch, t->options->batch, false, train_graph_input(g),
+			t->labels);
+		g->momentum = 1 / (float) (i + 1);
+		r = train_graph_forward(g, reterr);
+	}
+	g->momentum = momentum;
+	return r;
+}
+
+static uint32_t statistics_batches(const struct trainer *t)
+{
+	return (uint32_t) MIN_OF((uint64_t) t->options->recalibrate, steps_per_epoch(t));
+}
+
 /*
- * Statistics of the first batch, without a change of what the net computes: a new norm is the identity, and
- * y = scale * x + shift stays what it is when x is normalised first. From the front to the back.
+ * A new norm is the identity. It takes the statistics of what flows through the network as it is, so that
+ * with them it still is. Those of a single batch would not do: a channel's mean is off by a tenth of its
+ * deviation then, in every layer, and inference loses what training has to win back.
  */
 static int adopt_statistics(struct trainer *t, struct error *reterr)
 {
 	struct train_graph *g = t->graph;
+	uint32_t batches = t->options->scratch ? 1 : statistics_batches(t);
 	int r;
 
-	loader_batch(t->data, 0, t->options->batch, false, train_graph_input(g), t->labels);
-	g->training = true;
 	for (uint32_t i = 0; i < t->n_layers; i++)
 		memcpy(g->matrices[i].hat, t->layers[i].weight,
 			(size_t) t->layers[i].rows * t->layers[i].columns * sizeof(float));
 	g->adopt = !t->options->scratch;
-	r = train_graph_forward(g, reterr);
+	r = take_statistics(t, batches, 0, batches, reterr);
+	for (uint32_t i = 0; g->adopt && i < g->n_norms; i++)
+		train_norm_adopt(&g->norms[i]);
 	g->adopt = false;
 	return r;
 }
@@ -134,11 +166,6 @@ static uint64_t run_key(const struct trainer *t)
 	for (const char *c = t->folded->source_hash; *c; c++)
 		n = n * 31 + (unsigned char) *c;
 	return draw_u64(key, n);
-}
-
-static uint64_t steps_per_epoch(const struct trainer *t)
-{
-	return MAX_OF(loader_count(t->data) / t->options->batch, 1);
 }
 
 static int open_log(struct trainer *t, struct error *reterr)
@@ -355,28 +382,19 @@ static int save(struct trainer *t, struct error *reterr)
 	return checkpoint_save(t->options->checkpoint, &t->store, run_key(t), reterr);
 }
 
-/* Batch statistics of the final weights, averaged. */
+/* Statistics of the final weights. */
 static int recalibrate(struct trainer *t, struct error *reterr)
 {
-	struct train_graph *g = t->graph;
-	uint32_t batches = (uint32_t) MIN_OF((uint64_t) t->options->recalibrate, steps_per_epoch(t));
+	uint32_t batches = statistics_batches(t);
 	int r = for_layers(t, t->options->method->prepare);
 
 	loader_shuffle(t->data, t->options->epochs);
-	g->training = true;
 	for (uint32_t s = 0; r >= 0 && s < t->widths; s++) {
-		g->set = s;
+		t->graph->set = s;
 		set_weights(t, trainer_planes(t, s));
-		for (uint32_t i = 0; r >= 0 && i < batches; i++) {
-			progress_step(t->options->progress, "statistics", s * batches + i, t->widths * batches);
-			loader_batch(t->data, i * t->options->batch, t->options->batch, false,
-				train_graph_input(g), t->labels);
-			g->momentum = 1 / (float) (i + 1);
-			r = train_graph_forward(g, reterr);
-		}
+		r = take_statistics(t, batches, s * batches, t->widths * batches, reterr);
 	}
-	g->momentum = 0.1f;
-	g->training = false;
+	t->graph->training = false;
 	return r;
 }
 

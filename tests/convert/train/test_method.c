@@ -183,6 +183,35 @@ static void test_few_activation_bits(void)
 	}
 }
 
+/* Steps of no length: what is measured for the normalisation at the start and at the end is the same. */
+static void test_training_begins_at_the_network(void)
+{
+	_cleanup_(net_freep) struct net *back = NULL;
+	_cleanup_(reference_freep) struct reference *a = NULL, *b = NULL;
+	struct train t = job(train_method_find("fp32"));
+	const struct net *net;
+
+	make_data();
+	net = begun();
+	t.import.output = file("still.gguf");
+	t.import.evaluate = NULL;
+	t.options.epochs = 1;
+	t.options.optimise.rate = 1e-9f;
+	t.ret_net = &back;
+	CU_ASSERT_EQUAL_FATAL(train_net(&t, net, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(reference_new(&a, net), 0);
+	CU_ASSERT_EQUAL_FATAL(reference_new(&b, back), 0);
+	for (uint64_t i = 0; i < 8; i++) {
+		_cleanup_free_ float *input = drawn_floats(i, 8 * 8 * 3, 1);
+
+		reference_run(a, input);
+		reference_run(b, input);
+		for (uint32_t c = 0; c < 4; c++)
+			CU_ASSERT_DOUBLE_EQUAL(reference_value(a, net->output)[c], reference_value(b, back->output)[c],
+				2e-2);
+	}
+}
+
 /* What a net computes on drawn inputs, before and after it was a file. */
 static void test_onnx_files_come_back(void)
 {
@@ -332,7 +361,8 @@ static int child(char **argv)
 
 int main(int argc, char **argv)
 {
-	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(few_activation_bits), TEST(onnx_files_come_back),
+	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(few_activation_bits),
+		TEST(onnx_files_come_back), TEST(training_begins_at_the_network),
 		TEST(a_killed_run_ends_the_same),
 		TEST(checkpoints_of_others_are_refused), TEST(divergence_is_told), TEST(cleanup), CU_TEST_INFO_NULL};
 	CU_SuiteInfo suites[] = {{"method", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
