@@ -50,7 +50,6 @@ static const struct gate_row methods[] = {
 	{BITSHED_MANAGER_INTERFACE, "HoldPrecision",   VERB_HOLD},
 	{BITSHED_MANAGER_INTERFACE, "ReportTelemetry", VERB_TELEMETRY},
 	{BITSHED_MANAGER_INTERFACE, "RetryDevices",    VERB_SET_POLICY},
-	{BITSHED_MANAGER_INTERFACE, "RetryDevices",    VERB_SET_POLICY},
 	{BITSHED_MODEL_INTERFACE,   "GetStatistics",   VERB_STATISTICS, model_owner},
 	/* Only the connection that opened it: the session itself looks. */
 	{BITSHED_SESSION_INTERFACE, "Close",           VERB_ANY},
