@@ -107,13 +107,14 @@ int classes_cluster(struct clusters *ret, const uint32_t *confusion, uint32_t cl
 /* The cluster with the largest sum of exp(value - largest): probabilities of logits, and near enough of those. */
 static uint32_t heaviest(const float *values, const struct clusters *c)
 {
-	double mass[CLASSES_MAX] = {0}, most = -INFINITY;
+	double mass[CLASSES_MAX] = {0};
+	float most = -INFINITY;
 	uint32_t best = 0;
 
 	for (uint32_t j = 0; j < c->classes; j++)
-		most = fmax(most, (double) values[j]);
+		most = fmaxf(most, values[j]);
 	for (uint32_t j = 0; j < c->classes; j++)
-		mass[c->of[j]] += exp((double) values[j] - most);
+		mass[c->of[j]] += exp((double) (values[j] - most));
 	for (uint32_t k = 1; k < c->n; k++)
 		if (mass[k] > mass[best])
 			best = k;

@@ -19,7 +19,7 @@
 #include "support/test.h"
 
 #define MIB (1024 * 1024)
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED true
 #else
 #define SANITIZED false
