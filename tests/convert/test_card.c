@@ -64,6 +64,7 @@ static void test_store_keeps_all_else(void)
 	_cleanup_close_ int fd = mkstemp(path);
 	static struct graph g;
 
+	CU_ASSERT_TRUE_FATAL(fd >= 0);
 	graph_init(&g, 7);
 	graph_resnet20(&g, 4);
 	_cleanup_close_ int model = graph_memfd(&g);

@@ -51,7 +51,9 @@ static int append(char *text, size_t size, const char *name, bool hard)
 /* The formats are those above. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wformat-truncation"
+#endif
 	(void) snprintf(when, sizeof when, conditions[below(ARRAY_SIZE(conditions))], below(100));
 	(void) snprintf(then, sizeof then, actions[hard ? 0 : below(ARRAY_SIZE(actions))], 1 + below(4));
 #pragma GCC diagnostic pop
