@@ -261,7 +261,7 @@ bool caller_exchange(
 
 	if (send(s->socket, record, size, MSG_NOSIGNAL) != (ssize_t) size)
 		return false;
-	if (poll(&p, 1, 20000) != 1)
+	if (poll(&p, 1, 120000) != 1)
 		return false;
 	return recv(s->socket, ret, sizeof *ret, MSG_DONTWAIT) == (ssize_t) sizeof *ret;
 }

@@ -86,9 +86,9 @@ static void test_measured(void)
 	(void) sleep(IDLE_SEC);
 	infer();
 	put("power1_input", "5000000\n");
-	for (begin = clock_now_nsec(); clock_now_nsec() - begin < BUSY_SEC * NSEC_PER_SEC; n++) {
+	for (begin = clock_now_nsec(); clock_now_nsec() - begin < BUSY_SEC * NSEC_PER_SEC;) {
 		infer();
-		if (n % 16 == 0 && strcmp(caller_text(bus, "net", "EnergySource"), "measured") == 0)
+		if (n++ % 16 == 0 && strcmp(caller_text(bus, "net", "EnergySource"), "measured") == 0)
 			break;
 	}
 	seconds = (double) (clock_now_nsec() - begin) / NSEC_PER_SEC;
