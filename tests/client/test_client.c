@@ -171,7 +171,7 @@ static void test_two_clients(void)
 		CU_ASSERT_EQUAL(bitshed_session_wait(mine, -1, NULL, &e), 1);
 	}
 	third = bitshed_close(third);
-	for (int i = 0; i < 2000 && bitshed_session_infer(theirs, 0, NULL, NULL, &e) == 0; i++)
+	for (int i = 0; i < 20000 && bitshed_session_infer(theirs, 0, NULL, NULL, &e) == 0; i++)
 		(void) usleep(1000);
 	CU_ASSERT_EQUAL(bitshed_session_infer(theirs, 0, NULL, NULL, &e), -ECONNRESET);
 	CU_ASSERT_EQUAL(bitshed_session_infer(mine, 0, NULL, NULL, &e), 0);
