@@ -352,6 +352,7 @@ int manager_power_start(struct manager *m, const struct manager_options *options
 		.sysfs = options->sysfs,
 		.memory_watch = options->memory_watch,
 		.memory_write = options->memory_write,
+		.asked_later = true,
 		.changed = on_power,
 		.drained = on_drained,
 		.userdata = m,

@@ -455,13 +455,15 @@ int power_new(struct power **ret, const struct power_options *options)
 		p->options.proc = "/proc";
 	if (p->options.poll_nsec == 0)
 		p->options.poll_nsec = POLL_NSEC;
-	p->wanted = UINT32_MAX;
+	p->wanted = p->options.asked_later ? 0 : UINT32_MAX;
 	r = make_timers(p);
 	if (r < 0)
 		return r;
 	reopen(p);
-	power_arm(p->poll, 0);
-	power_arm(p->refresh, REFRESH_NSEC);
+	if (p->wanted != 0) {
+		power_arm(p->poll, 0);
+		power_arm(p->refresh, REFRESH_NSEC);
+	}
 	*ret = take_ptr(p);
 	return 0;
 }

@@ -102,6 +102,8 @@ struct power_inputs {
  * @memory_watch, @memory_write: systemd's $MEMORY_PRESSURE_WATCH, _WRITE; NULL: the file in @proc
  * @silence_nsec: how long the last word of a dead source counts; 0: as in power_sources
  * @poll_nsec: between two looks at thermal zones and meters; 0: 2 s
+ * @asked_later: what has to be asked is not listened to before the first power_want(): a pressure trigger
+ *	costs the kernel ten milliseconds to let go
  * @changed: something is different; floods are gathered, so at most one call per 50 ms
  * @drained: may the machine sleep now? Asked until yes, or logind's patience is nearly over; may be
  *	NULL
@@ -111,6 +113,7 @@ struct power_options {
 	sd_bus *bus;
 	const char *sysfs, *proc, *memory_watch, *memory_write;
 	uint64_t silence_nsec, poll_nsec;
+	bool asked_later;
 	void (*changed)(struct power *power, const char *reason, void *userdata);
 	bool (*drained)(void *userdata);
 	void *userdata;
@@ -155,7 +158,8 @@ int power_report(struct power *p, const char *key, double value, uint32_t valid_
 
 /**
  * power_want() - somebody wants to know what is not told without being asked
- * @sources: 1 << enum power_source; looked at now and every poll_nsec. Until the first call: all
+ * @sources: 1 << enum power_source; looked at now and every poll_nsec. Until the first call: all, or
+ *	none with asked_later
  *
  * 0: nothing is decided by anything now: no timer of this object wakes the processor.
  */
