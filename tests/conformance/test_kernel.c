@@ -95,15 +95,26 @@ static void test_names_are_unique(void)
 }
 
 /* packaging/check-arm64 reads this: each processor must get the rows that are made for it. */
+static void print_product(uint32_t planes, uint32_t bits)
+{
+	struct kernel_matrix w = {.rows = 256, .words = 16, .groups = 8, .group_words = 2, .planes = planes};
+	const struct kernel *k = kernel_pick_product(cpu_flags(), &w, 1000, bits);
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	printf(" W%uA%u=%s", planes, bits, k->name);
+}
+
 static void test_chosen_here(void)
 {
 	char text[64];
 
 	printf("\nchosen (%s):", cpu_flags_text(cpu_flags(), text, sizeof text));
-	for (uint32_t op = 0; op < _KERNEL_OP_MAX; op++)
+	print_product(1, 1);
+	print_product(2, 8);
+	print_product(8, 8);
+	for (uint32_t op = KERNEL_MATMUL_BITS + 1; op < _KERNEL_OP_MAX; op++)
 		printf(" %s", kernel_pick((enum kernel_op) op, cpu_flags(), NULL, 0)->name);
 	printf("\n");
-	CU_ASSERT_PTR_NOT_NULL(kernel_pick(KERNEL_MATMUL, cpu_flags(), NULL, 0));
 }
 
 static void test_mask_takes_flags_away(void)
