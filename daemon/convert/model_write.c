@@ -5,11 +5,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <zlib.h>
 
 #include "base/bytes.h"
 #include "base/fd.h"
+#include "base/replacement.h"
 #include "convert/gguf_write.h"
 #include "engine/model_fields.h"
 
@@ -306,33 +306,20 @@ static int write_checked(int fd, struct network *network, uint64_t *const *const
 	if (r < 0)
 		return r;
 	r = network_open(&back, fd, reterr);
-	if (r < 0)
-		return error_prefix(reterr, r, "the network is not sound");
-	/* Before the rename, or a power cut may leave the name with nothing behind it. */
-	return fsync(fd) < 0 ? -errno : 0;
+	return r < 0 ? error_prefix(reterr, r, "the network is not sound") : 0;
 }
 
 int model_write(const char *path, struct network *network, uint64_t *const *const *planes,
 	struct error *reterr)
 {
-	_cleanup_free_ char *temporary = NULL;
-	_cleanup_close_ int fd = -1;
-	mode_t mask;
-	int r;
+	_cleanup_(replacement_done) struct replacement file = REPLACEMENT_NONE;
+	int r = replacement_begin(&file, AT_FDCWD, path, 0666);
 
-	if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
-		return -ENOMEM;
-	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0)
-		return error_set(reterr, -errno, "cannot write: %s", error_text(NULL, -errno));
-	mask = umask(0);
-	(void) umask(mask);
-	r = write_checked(fd, network, planes, reterr);
-	if (r >= 0 && fchmod(fd, 0666 & ~mask) < 0)
-		r = -errno;
-	if (r >= 0 && rename(temporary, path) < 0)
-		r = error_set(reterr, -errno, "cannot rename: %s", error_text(NULL, -errno));
 	if (r < 0)
-		(void) unlink(temporary);
-	return r;
+		return error_set(reterr, r, "cannot write: %s", error_text(NULL, r));
+	r = write_checked(file.fd, network, planes, reterr);
+	if (r < 0)
+		return r;
+	r = replacement_finish(&file);
+	return r < 0 ? error_set(reterr, r, "cannot write: %s", error_text(NULL, r)) : 0;
 }

@@ -10,9 +10,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/fd.h"
+#include "base/replacement.h"
 
 #define OPSET 13
 #define IR_VERSION 8
@@ -366,17 +366,14 @@ static void put_value(struct message *graph, uint32_t field, const struct net *n
 
 static int write_file(const struct message *m, const char *path, struct error *reterr)
 {
-	_cleanup_free_ char *part = NULL;
-	_cleanup_close_ int fd = -1;
-	int r;
+	_cleanup_(replacement_done) struct replacement file = REPLACEMENT_NONE;
+	int r = replacement_begin(&file, AT_FDCWD, path, 0666);
 
-	if (asprintf(&part, "%s.part", path) < 0)
-		return -ENOMEM;
-	fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	r = fd < 0 ? -errno : fd_write_all(fd, m->data, m->size);
-	if (r >= 0 && rename(part, path) < 0)
-		r = -errno;
-	return r < 0 ? error_prefix(reterr, r, "%s", part) : 0;
+	if (r >= 0)
+		r = fd_write_all(file.fd, m->data, m->size);
+	if (r >= 0)
+		r = replacement_finish(&file);
+	return r < 0 ? error_prefix(reterr, r, "%s", path) : 0;
 }
 
 int onnx_write(const struct net *n, const char *path, struct error *reterr)

@@ -14,6 +14,7 @@
 #include <zlib.h>
 
 #include "base/fd.h"
+#include "base/replacement.h"
 #include "base/sha256.h"
 #include "engine/recode_parts.h"
 
@@ -125,20 +126,12 @@ static int write_all(int fd, const struct recode *r, const char *key)
 
 int recode_save(const struct recode *r, int folder_fd, const char *key)
 {
-	char name[RECODE_KEY_SIZE + 8];
-	_cleanup_close_ int fd = -1;
-	int k;
+	_cleanup_(replacement_done) struct replacement file = REPLACEMENT_NONE;
+	int k = replacement_begin(&file, folder_fd, key, 0600);
 
-	(void) snprintf(name, sizeof name, "%s.new", key);
-	fd = openat(folder_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return -errno;
-	k = write_all(fd, r, key);
-	if (k >= 0 && renameat(folder_fd, name, folder_fd, key) < 0)
-		k = -errno;
-	if (k < 0)
-		(void) unlinkat(folder_fd, name, 0);
-	return k;
+	if (k >= 0)
+		k = write_all(file.fd, r, key);
+	return k < 0 ? k : replacement_finish(&file);
 }
 
 static int read_all(int fd, struct recode *r, const char *key)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/replacement.h"
 #include "base/sha256.h"
 #include "engine/kernels/cpu.h"
 #include "engine/tune.h"
@@ -242,37 +243,24 @@ static int make_text(const struct tune *t, const struct key *key, char **ret)
 	return asprintf(ret, "%ssha256 %s\n", text, hex) < 0 ? -ENOMEM : 0;
 }
 
-/* Readable for the daemon, whoever measured. */
-static int write_text(int folder, const char *name, const char *text)
-{
-	_cleanup_close_ int fd =
-		openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	r = fd_write_all(fd, text, strlen(text));
-	if (r >= 0 && (fchmod(fd, 0644) < 0 || fsync(fd) < 0))
-		r = -errno;
-	return r;
-}
-
 int tune_write(const struct tune *t, int folder, struct error *reterr)
 {
 	_cleanup_(key_done) struct key key = {};
+	_cleanup_(replacement_done) struct replacement file = REPLACEMENT_NONE;
 	_cleanup_free_ char *text = NULL;
-	char part[NAME_BYTES + 16];
 	int r = key_init(&key);
 
 	if (r >= 0)
 		r = make_text(t, &key, &text);
 	if (r < 0)
 		return r;
-	(void) snprintf(part, sizeof part, "%s.%d", key.name, (int) getpid());
-	r = write_text(folder, part, text);
-	if (r >= 0 && renameat(folder, part, folder, key.name) < 0)
+	r = replacement_begin(&file, folder, key.name, 0644);
+	/* Readable for the daemon, whoever measured. */
+	if (r >= 0 && fchmod(file.fd, 0644) < 0)
 		r = -errno;
-	if (r < 0)
-		(void) unlinkat(folder, part, 0);
+	if (r >= 0)
+		r = fd_write_all(file.fd, text, strlen(text));
+	if (r >= 0)
+		r = replacement_finish(&file);
 	return r < 0 ? error_prefix(reterr, r, "%s", key.name) : 0;
 }

@@ -2,9 +2,11 @@
 #include "service/quarantine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "base/replacement.h"
 
 struct banned {
 	char device[WORKER_TEXT], driver[WORKER_TEXT], kernel[WORKER_NAME], reason[WORKER_TEXT];
@@ -92,41 +94,29 @@ struct quarantine *quarantine_free(struct quarantine *q)
 	return NULL;
 }
 
-static int write_all(const struct quarantine *q, FILE *f)
+static int write_all(const struct quarantine *q, int fd)
 {
 	for (uint32_t i = 0; i < q->n; i++) {
 		const struct banned *b = &q->entries[i];
 
-		if (fprintf(f, "%s\t%s\t%s\t%s\n", b->device, b->driver, b->kernel, b->reason) < 0)
+		if (dprintf(fd, "%s\t%s\t%s\t%s\n", b->device, b->driver, b->kernel, b->reason) < 0)
 			return -EIO;
 	}
-	return fflush(f) == 0 && fsync(fileno(f)) == 0 ? 0 : -errno;
+	return 0;
 }
 
 /* Whole or not at all: a power cut must not lift it. */
 static int save(const struct quarantine *q)
 {
-	_cleanup_free_ char *temporary = NULL;
-	FILE *f;
+	_cleanup_(replacement_done) struct replacement file = REPLACEMENT_NONE;
 	int r;
 
 	if (!q->file)
 		return 0;
-	if (asprintf(&temporary, "%s.new", q->file) < 0) {
-		temporary = NULL;
-		return -ENOMEM;
-	}
-	f = fopen(temporary, "we");
-	if (!f)
-		return -errno;
-	r = write_all(q, f);
-	if (fclose(f) != 0 && r == 0)
-		r = -errno;
-	if (r == 0 && rename(temporary, q->file) < 0)
-		r = -errno;
-	if (r < 0)
-		(void) unlink(temporary);
-	return r;
+	r = replacement_begin(&file, AT_FDCWD, q->file, 0666);
+	if (r >= 0)
+		r = write_all(q, file.fd);
+	return r < 0 ? r : replacement_finish(&file);
 }
 
 /* Entries of this device under drivers that it does not have any more. */

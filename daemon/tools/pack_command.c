@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/replacement.h"
 #include "convert/file.h"
 #include "convert/pack/pack.h"
 #include "tools/tool.h"
@@ -79,23 +79,15 @@ static int parse(struct arguments *a, const struct command *c, int argc, char **
 	return EXIT_SUCCESS;
 }
 
-/* Whole or absent: under another name first. */
 static int write_whole(const char *path, const void *data, size_t size, struct error *reterr)
 {
-	_cleanup_free_ char *temporary = NULL;
-	_cleanup_close_ int fd = -1;
-	int r = 0;
+	_cleanup_(replacement_done) struct replacement file = REPLACEMENT_NONE;
+	int r = replacement_begin(&file, AT_FDCWD, path, 0666);
 
-	if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
-		return -ENOMEM;
-	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0)
-		return error_set(reterr, -errno, "%s: cannot write: %s", path, error_text(NULL, -errno));
-	r = fd_write_all(fd, data, size);
-	if (r >= 0 && (fsync(fd) < 0 || fchmod(fd, 0644) < 0 || rename(temporary, path) < 0))
-		r = -errno;
-	if (r < 0)
-		(void) unlink(temporary);
+	if (r >= 0)
+		r = fd_write_all(file.fd, data, size);
+	if (r >= 0)
+		r = replacement_finish(&file);
 	return r < 0 ? error_set(reterr, r, "%s: cannot write: %s", path, error_text(NULL, r)) : 0;
 }
 

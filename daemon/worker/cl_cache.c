@@ -13,6 +13,7 @@
 #include <zlib.h>
 
 #include "base/fd.h"
+#include "base/replacement.h"
 #include "worker/cl.h"
 
 #define MAGIC "bitshed\1"
@@ -179,21 +180,14 @@ static int write_entry(int fd, const struct key *key, const void *binary, size_t
 int cl_cache_write(const char *folder, const struct cl *cl, const struct kernel_cl *k,
 	const char *options, const void *binary, size_t bytes)
 {
-	_cleanup_close_ int fd = -1;
-	char temporary[512 + 16];
+	_cleanup_(replacement_done) struct replacement file = REPLACEMENT_NONE;
 	struct key key;
 	int r;
 
 	make_key(folder, cl, k, options, &key);
 	make_room(folder, bytes);
-	(void) snprintf(temporary, sizeof temporary, "%s.XXXXXX", key.file);
-	fd = mkostemp(temporary, O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	r = write_entry(fd, &key, binary, bytes);
-	if (r >= 0 && rename(temporary, key.file) < 0)
-		r = -errno;
-	if (r < 0)
-		(void) unlink(temporary);
-	return r;
+	r = replacement_begin(&file, AT_FDCWD, key.file, 0600);
+	if (r >= 0)
+		r = write_entry(file.fd, &key, binary, bytes);
+	return r < 0 ? r : replacement_finish(&file);
 }

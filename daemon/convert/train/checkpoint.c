@@ -5,10 +5,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include "base/fd.h"
+#include "base/replacement.h"
 #include "convert/file.h"
 
 /**
@@ -36,21 +36,16 @@ static struct head make_head(const struct train_store *s, uint64_t key)
 int checkpoint_save(const char *path, const struct train_store *s, uint64_t key, struct error *reterr)
 {
 	struct head h = make_head(s, key);
-	_cleanup_free_ char *part = NULL;
-	_cleanup_close_ int fd = -1;
-	int r;
+	_cleanup_(replacement_done) struct replacement file = REPLACEMENT_NONE;
+	int r = replacement_begin(&file, AT_FDCWD, path, 0666);
 
-	if (asprintf(&part, "%s.part", path) < 0)
-		return -ENOMEM;
-	fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	r = fd < 0 ? -errno : fd_write_all(fd, &h, sizeof h);
+	if (r >= 0)
+		r = fd_write_all(file.fd, &h, sizeof h);
 	for (uint32_t i = 0; r >= 0 && i < s->n_blocks; i++)
-		r = fd_write_all(fd, s->blocks[i].data, s->blocks[i].bytes);
-	if (r >= 0 && fsync(fd) < 0)
-		r = -errno;
-	if (r >= 0 && rename(part, path) < 0)
-		r = -errno;
-	return r < 0 ? error_prefix(reterr, r, "%s", part) : 0;
+		r = fd_write_all(file.fd, s->blocks[i].data, s->blocks[i].bytes);
+	if (r >= 0)
+		r = replacement_finish(&file);
+	return r < 0 ? error_prefix(reterr, r, "%s", path) : 0;
 }
 
 static int check(const struct file_map *map, const struct train_store *s, uint64_t key, struct error *reterr)
