@@ -11,10 +11,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "convert/by_rows.h"
 #include "convert/integer.h"
 #include "convert/quantize/fit.h"
 #include "convert/quantize/gptq.h"
-#include "convert/quantize/metric.h"
 
 #define TASK_ROWS 4
 #define ROUNDS 20
@@ -23,26 +23,16 @@
 
 /**
  * struct work - @core: the first planes; @c: all planes
- * @metric: of all rows; NULL: each task makes that of its group
- * @r, @error: of the tasks, the first failure stays
  */
 struct work {
 	const float *weights;
-	const struct second_moment *moment;
 	const struct quantize_options *options;
-	struct metric *metric;
 	struct coded core, *c;
-	uint32_t task_rows;
-	int *r;
-	struct error *errors;
 };
 
 static void work_done(struct work *w)
 {
-	(void) metric_free(w->metric);
 	coded_done(&w->core);
-	free(w->r);
-	free(w->errors);
 }
 
 /* Scales of the narrow widths for the codes as they are. */
@@ -175,9 +165,9 @@ static void copy_rows(struct work *w, uint32_t first, uint32_t end)
 		(end - first) * scales * sizeof *c->alpha);
 }
 
-static int run_rows(struct work *w, uint32_t first, uint32_t end, const struct metric *m,
-	struct error *reterr)
+static int run_rows(void *userdata, uint32_t first, uint32_t end, const struct metric *m, struct error *reterr)
 {
+	struct work *w = userdata;
 	struct quantize_options o = *w->options;
 	int r;
 
@@ -191,20 +181,6 @@ static int run_rows(struct work *w, uint32_t first, uint32_t end, const struct m
 		return widen_rows(w, first, end, m);
 	copy_rows(w, first, end);
 	return 0;
-}
-
-static void run_task(void *userdata, uint32_t task, uint32_t thread)
-{
-	struct work *w = userdata;
-	_cleanup_(metric_freep) struct metric *own = NULL;
-	uint32_t columns = w->c->columns, first = task * w->task_rows;
-
-	if (!w->metric)
-		w->r[task] = metric_new(&own, w->moment->h + (size_t) task * columns * columns, columns,
-			&w->errors[task]);
-	if (w->r[task] >= 0)
-		w->r[task] = run_rows(w, first, MIN_OF(first + w->task_rows, w->c->rows),
-			own ?: w->metric, &w->errors[task]);
 }
 
 static int allocate(struct work *w, uint32_t rows, uint32_t columns, struct error *reterr)
@@ -229,26 +205,15 @@ int calibrated_matrix(struct coded *ret, const float *weights, uint32_t rows, ui
 	struct threads *threads, struct error *reterr)
 {
 	_cleanup_(coded_done) struct coded c = {};
-	_cleanup_(work_done) struct work w = {.weights = weights, .moment = m, .options = options,
-		.c = &c, .task_rows = m->groups > 1 ? rows / m->groups : TASK_ROWS};
-	uint32_t tasks = (rows - 1) / w.task_rows + 1;
+	_cleanup_(work_done) struct work w = {.weights = weights, .options = options, .c = &c};
+	struct by_rows b = {.run = run_rows, .userdata = &w, .rows = rows, .columns = columns,
+		.task_rows = TASK_ROWS};
 	int r = allocate(&w, rows, columns, reterr);
 
-	if (r >= 0 && m->groups == 1)
-		r = metric_new(&w.metric, m->h, columns, reterr);
+	if (r >= 0)
+		r = by_rows_run(&b, m, threads, reterr);
 	if (r < 0)
 		return r;
-	w.r = calloc(tasks, sizeof *w.r);
-	w.errors = calloc(tasks, sizeof *w.errors);
-	if (!w.r || !w.errors)
-		return -ENOMEM;
-	threads_run(threads, run_task, &w, tasks);
-	for (uint32_t i = 0; i < tasks; i++)
-		if (w.r[i] < 0) {
-			if (reterr)
-				*reterr = w.errors[i];
-			return w.r[i];
-		}
 	*ret = c;
 	c = (struct coded){};
 	return 0;

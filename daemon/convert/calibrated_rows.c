@@ -3,63 +3,22 @@
 
 #include <errno.h>
 
-#include "convert/quantize/gptq.h"
+#include "convert/by_rows.h"
 
 #define TASK_ROWS 8
 
-/**
- * struct work - @metric: of all rows; NULL: each task makes that of its group
- * @r, @errors: of the tasks, the first failure stays
- */
 struct work {
 	const struct quantizer *q;
 	const float *weights;
-	const struct second_moment *moment;
 	const struct quantize_options *options;
-	struct metric *metric;
 	struct coded *c;
-	uint32_t task_rows;
-	int *r;
-	struct error *errors;
 };
 
-static void work_done(struct work *w)
+static int quantize_rows(void *userdata, uint32_t first, uint32_t end, const struct metric *m, struct error *reterr)
 {
-	(void) metric_free(w->metric);
-	free(w->r);
-	free(w->errors);
-}
+	const struct work *w = userdata;
 
-static void run_task(void *userdata, uint32_t task, uint32_t thread)
-{
-	struct work *w = userdata;
-	_cleanup_(metric_freep) struct metric *own = NULL;
-	uint32_t columns = w->c->columns, first = task * w->task_rows;
-
-	if (!w->metric)
-		w->r[task] = metric_new(&own, w->moment->h + (size_t) task * columns * columns, columns,
-			&w->errors[task]);
-	if (w->r[task] >= 0)
-		w->r[task] = w->q->rows(w->c, w->weights, first, MIN_OF(first + w->task_rows, w->c->rows),
-			own ?: w->metric, w->options, &w->errors[task]);
-}
-
-static int run_tasks(struct work *w, struct threads *threads, struct error *reterr)
-{
-	uint32_t tasks = (w->c->rows - 1) / w->task_rows + 1;
-
-	w->r = calloc(tasks, sizeof *w->r);
-	w->errors = calloc(tasks, sizeof *w->errors);
-	if (!w->r || !w->errors)
-		return -ENOMEM;
-	threads_run(threads, run_task, w, tasks);
-	for (uint32_t i = 0; i < tasks; i++)
-		if (w->r[i] < 0) {
-			if (reterr)
-				*reterr = w->errors[i];
-			return w->r[i];
-		}
-	return 0;
+	return w->q->rows(w->c, w->weights, first, end, m, w->options, reterr);
 }
 
 int calibrated_rows(struct coded *ret, const struct quantizer *q, const float *weights, uint32_t rows,
@@ -67,8 +26,9 @@ int calibrated_rows(struct coded *ret, const struct quantizer *q, const float *w
 	struct threads *threads, struct error *reterr)
 {
 	_cleanup_(coded_done) struct coded c = {};
-	_cleanup_(work_done) struct work w = {.q = q, .weights = weights, .moment = m, .options = options,
-		.c = &c, .task_rows = m->groups > 1 ? rows / m->groups : TASK_ROWS};
+	struct work w = {.q = q, .weights = weights, .options = options, .c = &c};
+	struct by_rows b = {.run = quantize_rows, .userdata = &w, .rows = rows, .columns = columns,
+		.task_rows = TASK_ROWS};
 	uint32_t group_columns = q->grid ? columns : options->group_columns;
 	int r = coded_allocate(&c, CODING_SUM, rows, columns, group_columns, options->planes, false, reterr);
 
@@ -79,10 +39,7 @@ int calibrated_rows(struct coded *ret, const struct quantizer *q, const float *w
 		if (!c.offset)
 			return -ENOMEM;
 	}
-	if (m->groups == 1)
-		r = metric_new(&w.metric, m->h, columns, reterr);
-	if (r >= 0)
-		r = run_tasks(&w, threads, reterr);
+	r = by_rows_run(&b, m, threads, reterr);
 	if (r < 0)
 		return r;
 	*ret = c;
