@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "engine/kernels/rows.h"
+#include "engine/kernels/square_avx512.h"
 
 #define ROWS 16
 #define BLOCK_WORDS 16
@@ -112,41 +113,6 @@ static void load_words(const struct block *b, uint32_t plane, uint32_t half, uin
 		_mm512_store_si512(&b->scratch->plane[plane][k + i][half], v[i]);
 }
 
-#define ZIP_TWO(a, b, lo, hi, width)                                                               \
-	do {                                                                                       \
-		__m512i zip_a = a, zip_b = b;                                                      \
-		lo = _mm512_unpacklo_epi##width(zip_a, zip_b);                                     \
-		hi = _mm512_unpackhi_epi##width(zip_a, zip_b);                                     \
-	} while (0)
-
-/* A square of 16 times 16 numbers, turned around in place. */
-static void turn(__m512i v[16])
-{
-	__m512i t[16];
-
-	/* within lanes: t[4g + j] has columns j, j + 4, j + 8, j + 12 of rows 4g .. 4g + 3 */
-	for (uint32_t g = 0; g < 16; g += 4) {
-		__m512i a, b, c, d;
-
-		ZIP_TWO(v[g], v[g + 1], a, b, 32);
-		ZIP_TWO(v[g + 2], v[g + 3], c, d, 32);
-		ZIP_TWO(a, c, t[g], t[g + 1], 64);
-		ZIP_TWO(b, d, t[g + 2], t[g + 3], 64);
-	}
-	/* between lanes: lane l of t[j], t[4 + j], t[8 + j], t[12 + j] are the rows of column 4l + j */
-	for (uint32_t j = 0; j < 4; j++) {
-		__m512i a = _mm512_shuffle_i32x4(t[j], t[4 + j], 0x44);
-		__m512i b = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0x44);
-		__m512i c = _mm512_shuffle_i32x4(t[j], t[4 + j], 0xee);
-		__m512i d = _mm512_shuffle_i32x4(t[8 + j], t[12 + j], 0xee);
-
-		v[j] = _mm512_shuffle_i32x4(a, b, 0x88);
-		v[4 + j] = _mm512_shuffle_i32x4(a, b, 0xdd);
-		v[8 + j] = _mm512_shuffle_i32x4(c, d, 0x88);
-		v[12 + j] = _mm512_shuffle_i32x4(c, d, 0xdd);
-	}
-}
-
 static __mmask16 first_ones(uint32_t count)
 {
 	return (__mmask16) (count >= 16 ? 0xffff : (1u << count) - 1);
@@ -167,7 +133,7 @@ static void load_steps(const struct block *b)
 		for (uint32_t r = 0; r < ROWS; r++)
 			v[r] = _mm512_cvtepu16_epi32(
 				_mm256_maskz_loadu_epi16(r < b->rows ? mask : 0, step + r * stride + at));
-		turn(v);
+		turn_square(v);
 		for (uint32_t i = 0; i < 16 && at + i < count; i++)
 			_mm512_store_si512(b->scratch->scale[at + i], v[i]);
 	}
@@ -182,7 +148,7 @@ static void load_bases(const struct block *b)
 	for (uint32_t r = 0; r < ROWS; r++)
 		v[r] = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(
 			r < b->rows ? first_ones(b->groups) : 0, base + (size_t) r * w->groups));
-	turn(v);
+	turn_square(v);
 	for (uint32_t g = 0; g < b->groups; g++) {
 		uint32_t *to = b->scratch->scale[g * w->planes];
 

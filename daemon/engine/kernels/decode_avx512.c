@@ -124,7 +124,7 @@ static void transpose(int8_t *word, uint32_t half)
 
 	for (uint32_t i = 0; i < 16; i++)
 		v[i] = _mm512_load_si512(quad_at(word, i, half));
-	turn_quads(v);
+	turn_square(v);
 	for (uint32_t i = 0; i < 16; i++)
 		_mm512_store_si512(quad_at(word, i, half), v[i]);
 }

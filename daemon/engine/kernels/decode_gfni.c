@@ -71,7 +71,7 @@ INLINED void decode_row(struct near *n, const struct kernel_matrix *w, uint32_t 
 /* Register @i of 16 rows to its quads, wherever they lie among the 512 columns. */
 static void put_quads(struct near *n, uint32_t planes, uint32_t i, int8_t *to, uint32_t half)
 {
-	turn_quads(n->rows[i]);
+	turn_square(n->rows[i]);
 	for (uint32_t d = 0; d < 16; d++) {
 		uint32_t byte = d / 4 * 16 + byte_of(planes, i, d % 4 / 2);
 
