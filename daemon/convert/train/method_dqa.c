@@ -60,22 +60,11 @@ static int dqa_prepare(struct train_layer *l, const struct train_moment *m)
 	return 0;
 }
 
-static float mean_level(const struct soft *s, size_t i, float *r)
+static float mean_level(const struct soft *s, size_t i, float *share)
 {
-	const float *t = s->logit + i * s->levels;
-	float most = t[0], sum = 0, mean = 0;
-
-	for (uint32_t j = 1; j < s->levels; j++)
-		most = fmaxf(most, t[j]);
-	for (uint32_t j = 0; j < s->levels; j++) {
-		r[j] = expf(s->sharp * (t[j] - most));
-		sum += r[j];
-	}
-	for (uint32_t j = 0; j < s->levels; j++) {
-		r[j] /= sum;
-		mean += r[j] * s->level[j];
-	}
-	return mean;
+	for (uint32_t j = 0; j < s->levels; j++)
+		share[j] = s->sharp * s->logit[i * s->levels + j];
+	return soft_mean(s, share);
 }
 
 static void dqa_weights(struct train_layer *l, uint32_t planes, float *hat)

@@ -52,27 +52,16 @@ static int soft_to_hard_prepare(struct train_layer *l, const struct train_moment
 	return 0;
 }
 
-/* Weight @i as a mean of the levels. Return: it; @phi: how much of each */
 static float mean_level(const struct train_layer *l, size_t i, float *phi)
 {
 	const struct soft *s = l->own;
-	float most = -INFINITY, sum = 0, mean = 0;
 
 	for (uint32_t j = 0; j < s->levels; j++) {
 		float d = l->weight[i] - s->level[j];
 
 		phi[j] = -s->sharp * d * d;
-		most = fmaxf(most, phi[j]);
 	}
-	for (uint32_t j = 0; j < s->levels; j++) {
-		phi[j] = expf(phi[j] - most);
-		sum += phi[j];
-	}
-	for (uint32_t j = 0; j < s->levels; j++) {
-		phi[j] /= sum;
-		mean += phi[j] * s->level[j];
-	}
-	return mean;
+	return soft_mean(s, phi);
 }
 
 static void soft_to_hard_weights(struct train_layer *l, uint32_t planes, float *hat)

@@ -87,6 +87,23 @@ void soft_done(struct train_layer *l)
 	free(s);
 }
 
+float soft_mean(const struct soft *s, float *share)
+{
+	float most = -INFINITY, sum = 0, mean = 0;
+
+	for (uint32_t j = 0; j < s->levels; j++)
+		most = fmaxf(most, share[j]);
+	for (uint32_t j = 0; j < s->levels; j++) {
+		share[j] = expf(share[j] - most);
+		sum += share[j];
+	}
+	for (uint32_t j = 0; j < s->levels; j++) {
+		share[j] /= sum;
+		mean += share[j] * s->level[j];
+	}
+	return mean;
+}
+
 void soft_harden(struct train_layer *l, uint32_t (*of)(const struct train_layer *l, size_t i))
 {
 	struct soft *s = l->own;

@@ -27,6 +27,12 @@ struct soft {
 int soft_init(struct train_layer *l, bool logits);
 void soft_done(struct train_layer *l);
 
+/**
+ * soft_mean() - the mean of the levels by softmax
+ * @share: [levels]; logits in, how much of each level out
+ */
+float soft_mean(const struct soft *s, float *share);
+
 /** soft_harden() - every weight chooses level @of(l, i) from now on */
 void soft_harden(struct train_layer *l, uint32_t (*of)(const struct train_layer *l, size_t i));
 
