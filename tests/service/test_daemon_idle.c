@@ -32,18 +32,9 @@ static const char rules[] = "version: 1\n"
 
 static void start(void)
 {
-	char file[] = "/tmp/bitshed-idle-XXXXXX", policy[64];
-	int fd;
-
 	if (bus)
 		return;
-	fd = mkstemp(file);
-	CU_ASSERT_TRUE_FATAL(fd >= 0);
-	CU_ASSERT_EQUAL_FATAL(fd_write_all(fd, rules, strlen(rules)), 0);
-	(void) close(fd);
-	(void) snprintf(policy, sizeof policy, "--policy=%s", file);
-	daemon_pid = test_daemon_start((const char *const[]){policy, NULL});
-	(void) unlink(file);
+	daemon_pid = test_daemon_start_with("--policy", rules);
 	bus = test_bus_open();
 }
 

@@ -42,18 +42,9 @@ static const char rules[] =
 
 static void start(void)
 {
-	char file[] = "/tmp/bitshed-serving-XXXXXX", policy[64];
-	int fd;
-
 	if (bus)
 		return;
-	fd = mkstemp(file);
-	CU_ASSERT_TRUE_FATAL(fd >= 0);
-	CU_ASSERT_EQUAL_FATAL(fd_write_all(fd, rules, strlen(rules)), 0);
-	(void) close(fd);
-	(void) snprintf(policy, sizeof policy, "--policy=%s", file);
-	daemon_pid = test_daemon_start((const char *const[]){policy, NULL});
-	(void) unlink(file);
+	daemon_pid = test_daemon_start_with("--policy", rules);
 	bus = test_bus_open();
 	caller_load_network(bus, "net", 4);
 	for (size_t i = 0; i < sizeof input; i++)

@@ -81,17 +81,10 @@ static const char *infer(const char *name, double *ret_bits)
 /* 20 KiB each at 4 bits, 8 KiB at 1. */
 static void test_a_limit_of_the_operator(void)
 {
-	char file[] = "/tmp/bitshed-memory-XXXXXX", option[64];
 	double bits;
 	pid_t pid;
-	int fd;
 
-	fd = mkstemp(file);
-	CU_ASSERT_TRUE_FATAL(fd >= 0);
-	CU_ASSERT_EQUAL_FATAL(fd_write_all(fd, "limits:\n  planes: 64 KiB\n", 25), 0);
-	(void) close(fd);
-	(void) snprintf(option, sizeof option, "--config=%s", file);
-	pid = test_daemon_start((const char *const[]){option, NULL});
+	pid = test_daemon_start_with("--config", "limits:\n  planes: 64 KiB\n");
 	bus = bus ?: test_bus_open();
 	for (int i = 0; i < 3; i++)
 		caller_load_network(bus, (const char *const[]){"a", "b", "c"}[i], 4);
@@ -120,7 +113,6 @@ static void test_a_limit_of_the_operator(void)
 			caller_error(bus, "Unload", "s", (const char[]){*name, '\0'}), "");
 	CU_ASSERT_TRUE(wait_for_bits("a", 4));
 	CU_ASSERT_TRUE(wait_for_bits("b", 4));
-	(void) unlink(file);
 	(void) test_daemon_stop(pid);
 }
 
@@ -133,17 +125,11 @@ static int network_of(uint32_t channels)
 
 static void test_what_cannot_fit_is_refused(void)
 {
-	char file[] = "/tmp/bitshed-memory-XXXXXX", option[64];
 	const char *error;
 	pid_t pid;
 	int fd;
 
-	fd = mkstemp(file);
-	CU_ASSERT_TRUE_FATAL(fd >= 0);
-	CU_ASSERT_EQUAL_FATAL(fd_write_all(fd, "limits:\n  planes: 64 KiB\n", 25), 0);
-	(void) close(fd);
-	(void) snprintf(option, sizeof option, "--config=%s", file);
-	pid = test_daemon_start((const char *const[]){option, NULL});
+	pid = test_daemon_start_with("--config", "limits:\n  planes: 64 KiB\n");
 	bus = bus ?: test_bus_open();
 	caller_load_network(bus, "small", 4);
 	/* At first sight. */
@@ -158,7 +144,6 @@ static void test_what_cannot_fit_is_refused(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(caller_text(bus, "large", "StateReason"), "bytes for one bit"));
 	(void) close(fd);
 	CU_ASSERT_TRUE(wait_for_bits("small", 4) || wait_for_state("small", "parked"));
-	(void) unlink(file);
 	(void) test_daemon_stop(pid);
 }
 

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/fd.h"
 #include "caller.h"
 #include "support/bus.h"
 #include "support/test.h"
@@ -38,15 +37,7 @@ static const sd_bus_vtable upower_vtable[] = {
 
 static void start(void)
 {
-	char file[] = "/tmp/bitshed-sawtooth-XXXXXX", policy[64];
-	int fd = mkstemp(file);
-
-	CU_ASSERT_TRUE_FATAL(fd >= 0);
-	CU_ASSERT_EQUAL_FATAL(fd_write_all(fd, rules, strlen(rules)), 0);
-	(void) close(fd);
-	(void) snprintf(policy, sizeof policy, "--policy=%s", file);
-	(void) test_daemon_start((const char *const[]){policy, "--log-level=warning", NULL});
-	(void) unlink(file);
+	(void) test_daemon_start_with("--policy", rules);
 	bus = test_bus_open();
 	caller_load_network(bus, "net", 4);
 	board = test_bus_open();

@@ -161,7 +161,7 @@ sd_bus *test_bus_open(void)
 	return bus;
 }
 
-static bool is_up(sd_bus *bus)
+bool test_daemon_is_up(sd_bus *bus)
 {
 	sd_bus_message *reply = NULL;
 	int owned = 0;
@@ -192,7 +192,7 @@ pid_t test_daemon_start(const char *const *args)
 		argv[n++] = (char *) "--config=/nonexistent/bitshed.yaml";
 	pid = spawn(argv, -1, true);
 	/* A sanitized daemon on a busy machine needs a while. */
-	for (int i = 0; i < 3000 && !is_up(bus); i++) {
+	for (int i = 0; i < 3000 && !test_daemon_is_up(bus); i++) {
 		if (waitpid(pid, NULL, WNOHANG) == pid) {
 			errno = ECHILD;
 			die(TEST_BITSHEDD);
@@ -200,6 +200,21 @@ pid_t test_daemon_start(const char *const *args)
 		(void) usleep(10000);
 	}
 	(void) sd_bus_flush_close_unref(bus);
+	return pid;
+}
+
+pid_t test_daemon_start_with(const char *option, const char *text)
+{
+	char file[] = "/tmp/bitshed-test-XXXXXX", argument[64];
+	int fd = mkstemp(file);
+	pid_t pid;
+
+	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t) strlen(text))
+		die(file);
+	(void) close(fd);
+	(void) snprintf(argument, sizeof argument, "%s=%s", option, file);
+	pid = test_daemon_start((const char *const[]){argument, NULL});
+	(void) unlink(file);
 	return pid;
 }
 

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <systemd/sd-bus.h>
@@ -30,6 +31,15 @@ sd_bus *test_bus_open(void);
  * Return: its pid; a daemon that does not come up ends the program as failed.
  */
 pid_t test_daemon_start(const char *const *args);
+
+/**
+ * test_daemon_start_with() - a daemon that read @text at its start
+ * @option: "--policy" or "--config"
+ */
+pid_t test_daemon_start_with(const char *option, const char *text);
+
+/** test_daemon_is_up() - has anybody the daemon's name on @bus? */
+bool test_daemon_is_up(sd_bus *bus);
 
 /** test_daemon_stop() - SIGTERM and wait. Return: as waitpid()'s status */
 int test_daemon_stop(pid_t pid);

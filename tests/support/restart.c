@@ -197,19 +197,6 @@ static void pass_descriptors(void)
 	(void) setenv("LISTEN_PID", number, 1);
 }
 
-static bool is_up(sd_bus *bus)
-{
-	sd_bus_message *reply = NULL;
-	int owned = 0;
-
-	if (sd_bus_call_method(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus",
-		    "org.freedesktop.DBus", "NameHasOwner", NULL, &reply, "s", "org.bitshed")
-		>= 0)
-		(void) sd_bus_message_read(reply, "b", &owned);
-	(void) sd_bus_message_unref(reply);
-	return owned;
-}
-
 bool restart_trace(const char *path)
 {
 	trace = path;
@@ -268,7 +255,7 @@ pid_t restart_start(const char *const *args, uint64_t *ret_started_nsec)
 		*ret_started_nsec = clock_now_nsec();
 	pid = spawn(argv);
 	/* A sanitized daemon on a busy machine needs a while. */
-	for (int i = 0; i < 30000 && !is_up(bus); i++) {
+	for (int i = 0; i < 30000 && !test_daemon_is_up(bus); i++) {
 		if (waitpid(pid, NULL, WNOHANG) == pid)
 			die(TEST_BITSHEDD);
 		(void) usleep(1000);
