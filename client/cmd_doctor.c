@@ -131,6 +131,8 @@ static const char *remedy_of(const struct bitshed_device *d, int n_drivers)
 		return n_drivers > 0 ? "\"sudo -u bitshed-worker /usr/libexec/bitshed-worker "
 				       "--check\" says what it sees"
 				     : "install a driver, then \"bitshed devices retry\"";
+	if (strcmp(d->state, "idle") == 0)
+		return "it is started with the first model; \"bitshed devices retry\" starts it now";
 	return "the processor answers meanwhile";
 }
 

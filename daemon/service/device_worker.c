@@ -18,6 +18,7 @@
 
 static const char *const state_names[_DEVICE_STATE_MAX] = {
 	[DEVICE_ABSENT] = "absent",
+	[DEVICE_IDLE] = "idle",
 	[DEVICE_STARTING] = "starting",
 	[DEVICE_TESTING] = "testing",
 	[DEVICE_READY] = "ready",
@@ -108,6 +109,7 @@ void device_worker_drop(struct device_worker *d, const struct plan *plan)
 static int missing(const struct device_worker *d)
 {
 	switch (d->status.state) {
+	case DEVICE_IDLE:
 	case DEVICE_STARTING:
 	case DEVICE_TESTING:
 	case DEVICE_READY:
@@ -243,7 +245,9 @@ int device_worker_new(struct device_worker **ret, const struct device_worker_opt
 	(void) pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	(void) pthread_cond_init(&d->wake, &attributes);
 	(void) pthread_condattr_destroy(&attributes);
-	(void) snprintf(d->status.reason, sizeof d->status.reason, "%s", "there is no worker");
+	d->status.state = options->path ? DEVICE_IDLE : DEVICE_ABSENT;
+	(void) snprintf(d->status.reason, sizeof d->status.reason, "%s",
+		options->path ? DEVICE_IDLE_REASON : "there is no worker");
 	r = set_names(d, options);
 	if (r >= 0)
 		r = make_threads(d);

@@ -3,6 +3,8 @@
  * The OpenCL device behind the worker, and what is done about a worker that dies, hangs or lies.
  *
  *	ABSENT: there is no worker to start, or it has found no device; looked for again by device_worker_retry()
+ *	IDLE: nobody wants a plan there, so there is no worker; to STARTING with the first one, and from READY
+ *	some seconds after the last
  *
  *	STARTING -> TESTING -> READY ---- crash, stall, lost ----> WAITING -- a while, longer each time --> STARTING
  *	                |        |
@@ -26,6 +28,7 @@ struct device_worker;
 
 enum device_state {
 	DEVICE_ABSENT,
+	DEVICE_IDLE,
 	DEVICE_STARTING,
 	DEVICE_TESTING,
 	DEVICE_READY,

@@ -18,6 +18,7 @@
 #define WAIT_MOST_NSEC (60 * NSEC_PER_SEC)
 #define ANSWERS_WELL 100
 #define LOOK_NSEC NSEC_PER_SEC /* a worker that dies while nobody asks is noticed within it */
+#define LINGER_NSEC (5 * NSEC_PER_SEC) /* a model that is loaded anew finds the worker still there */
 
 static void set_state(struct device_worker *d, enum device_state state, const char *reason)
 {
@@ -287,6 +288,7 @@ static void start(struct device_worker *d)
 	if (r >= 0) {
 		(void) pthread_mutex_lock(&d->lock);
 		d->status.starts++;
+		d->unwanted_nsec = clock_now_nsec();
 		device_worker_set(d, DEVICE_READY, "");
 		(void) pthread_mutex_unlock(&d->lock);
 		log_info("opencl: %s is ready: %u kernels, %u from the cache, built in %" PRIu64
@@ -327,6 +329,7 @@ static void let_go(struct device_worker *d, struct remote_plan *p)
 		d->status.buffer_bytes = bytes;
 	}
 	list_remove(&p->link);
+	d->unwanted_nsec = clock_now_nsec();
 	(void) pthread_mutex_unlock(&d->lock);
 	if (r < 0)
 		lose_worker(d, QUARANTINE_ALL, r, "it did not let a plan go");
@@ -417,9 +420,18 @@ static void look_again(struct device_worker *d)
 	start(d);
 }
 
+/* A driver keeps much memory and threads of its own, for nothing while there is no plan. */
+static void rest(struct device_worker *d)
+{
+	(void) pthread_mutex_lock(&d->turn);
+	forget_worker(d);
+	(void) pthread_mutex_unlock(&d->turn);
+	set_state(d, DEVICE_IDLE, DEVICE_IDLE_REASON);
+}
+
 /*
- * Lock held. Until something is wanted, or it is time to look whether the worker lives: while it has no
- * plan that matters to nobody, and an idle board sleeps on.
+ * Lock held. Until something is wanted, it is time to let the worker rest, or to look whether it lives: while it
+ * has no plan that matters to nobody, and an idle board sleeps on.
  */
 static void sleep_until(struct device_worker *d)
 {
@@ -428,6 +440,8 @@ static void sleep_until(struct device_worker *d)
 
 	if (d->status.state == DEVICE_WAITING) {
 		end = d->retry_at_nsec;
+	} else if (d->status.state == DEVICE_READY && list_empty(&d->plans)) {
+		end = d->unwanted_nsec + LINGER_NSEC;
 	} else if (d->status.n_plans == 0) {
 		(void) pthread_cond_wait(&d->wake, &d->lock);
 		return;
@@ -450,10 +464,27 @@ static void do_plan(struct device_worker *d, struct remote_plan *p)
 	(void) pthread_mutex_lock(&d->lock);
 }
 
+typedef void (*step_fn)(struct device_worker *d);
+
+/* Lock held. Return: what the state calls for by itself, NULL: nothing now */
+static step_fn find_step(const struct device_worker *d)
+{
+	bool wanted = !list_empty(&d->plans);
+	uint64_t now = clock_now_nsec();
+
+	if (d->status.state == DEVICE_IDLE && wanted)
+		return start;
+	if (d->status.state == DEVICE_WAITING && now >= d->retry_at_nsec)
+		return wanted ? start : rest;
+	if (d->status.state == DEVICE_READY && !wanted && now >= d->unwanted_nsec + LINGER_NSEC)
+		return rest;
+	return NULL;
+}
+
 /* Lock held. Return: something has been done without it, look again */
 static bool work(struct device_worker *d)
 {
-	void (*next)(struct device_worker *) = NULL;
+	step_fn next = find_step(d);
 	struct remote_plan *p = find_work(d);
 
 	if (d->retry) {
@@ -461,8 +492,6 @@ static bool work(struct device_worker *d)
 		next = look_again;
 	} else if (d->broken) {
 		next = follow_break;
-	} else if (d->status.state == DEVICE_WAITING && clock_now_nsec() >= d->retry_at_nsec) {
-		next = start;
 	} else if (p) {
 		do_plan(d, p);
 		return true;
@@ -479,7 +508,6 @@ void *device_worker_minder(void *userdata)
 {
 	struct device_worker *d = userdata;
 
-	start(d);
 	(void) pthread_mutex_lock(&d->lock);
 	while (!d->stop) {
 		if (work(d))

@@ -12,6 +12,8 @@
 #define CRASHES_APART 1000
 #define CRASHES_MAX 2
 
+#define DEVICE_IDLE_REASON "no model wants it"
+
 enum remote_state {
 	REMOTE_WANTED,
 	REMOTE_LOADED,
@@ -48,6 +50,7 @@ struct settings {
  * @talking_fd: of @client while there is a worker, for the loop to cut it off; under the lock
  * @crashes: of @crashed_at, a kernel or QUARANTINE_ALL, since @good answers ago
  * @broken: what a request has met; the minder acts on it
+ * @unwanted_nsec: since when no plan has been wanted, while the worker is ready and none is
  * @workspace: of the queue's thread, as @checked
  */
 struct device_worker {
@@ -75,7 +78,7 @@ struct device_worker {
 
 	/* the minder's */
 	struct quarantine *quarantine;
-	uint64_t waited_nsec, retry_at_nsec;
+	uint64_t waited_nsec, retry_at_nsec, unwanted_nsec;
 	uint32_t crashes;
 	char crashed_at[WORKER_NAME];
 	uint64_t crashed_answered, waited_answered;

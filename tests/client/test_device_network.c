@@ -57,7 +57,6 @@ static void start(void)
 	daemon_pid = device_daemon(
 		"opencl:\n  check-every: never\n  run-timeout: 1 min\n  build-timeout: 10 min\n");
 	sd = test_bus_open();
-	CU_ASSERT_TRUE_FATAL(device_wait(sd, "ready"));
 	CU_ASSERT_TRUE_FATAL(bitshed_open(&bus, test_bus_address(), &e) >= 0);
 	/* the bus does not wait for those that connect and say nothing, and an import takes long */
 	CU_ASSERT_TRUE_FATAL(bitshed_get_daemon(bus, &daemon, &e) >= 0);

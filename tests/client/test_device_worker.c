@@ -272,12 +272,12 @@ static void test_quarantine_outlives_the_daemon(void)
 	struct caller_answer a;
 
 	restart();
+	caller_load_network(bus, "net", PLANES);
 	CU_ASSERT_TRUE(device_wait(bus, "quarantined"));
 	CU_ASSERT_STRING_NOT_EQUAL(device_text(bus, "StateReason"), "");
 	CU_ASSERT_EQUAL(device_worker_pid(daemon_pid), 0);
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "RetryDevices", ""), "");
 	CU_ASSERT_TRUE(device_wait(bus, "ready"));
-	caller_load_network(bus, "net", PLANES);
 	CU_ASSERT_TRUE(device_wait_number(bus, "Plans", 1));
 	infer("require-opencl", &a);
 	CU_ASSERT_STRING_EQUAL(a.device, "opencl");
@@ -290,6 +290,22 @@ static void test_warm_cache(void)
 	printf("built in %.0f ms, tested in %.0f ms ",
 		(double) device_number(bus, "BuildNSec") / 1e6,
 		(double) device_number(bus, "TestNSec") / 1e6);
+}
+
+static void test_the_worker_goes_with_the_last_model(void)
+{
+	pid_t worker = device_worker_pid(daemon_pid);
+	struct caller_answer a;
+
+	CU_ASSERT(worker > 0);
+	CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "net"), "");
+	CU_ASSERT_TRUE(device_wait(bus, "idle"));
+	CU_ASSERT_EQUAL(device_worker_pid(daemon_pid), 0);
+	CU_ASSERT_TRUE(prints("doctor", "started with the first model"));
+	caller_load_network(bus, "net", PLANES);
+	CU_ASSERT_TRUE(device_wait_number(bus, "Plans", 1));
+	infer("require-opencl", &a);
+	CU_ASSERT_STRING_EQUAL(a.device, "opencl");
 }
 
 static void test_daemon_ends_well(void)
@@ -307,4 +323,4 @@ TEST_MAIN("device_worker", TEST(processor_answers_meanwhile),
 	TEST(answers_are_compared), TEST(sessions_choose_too), TEST(commands_tell),
 	TEST(unknown_device_is_an_invalid_option), TEST(planes_go_with_the_bits),
 	TEST(a_killed_worker_costs_nothing), TEST(quarantine_outlives_the_daemon), TEST(warm_cache),
-	TEST(daemon_ends_well))
+	TEST(the_worker_goes_with_the_last_model), TEST(daemon_ends_well))

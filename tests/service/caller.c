@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "caller.h"
 
+#include <dirent.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -293,4 +294,38 @@ void reference_done(struct reference *r)
 	free(r->workspace);
 	(void) plan_unref(r->plan);
 	(void) network_unref(r->network);
+}
+
+static uint64_t task_switches(pid_t pid, const char *task)
+{
+	char path[96], line[128];
+	uint64_t sum = 0, n;
+	FILE *f;
+
+	(void) snprintf(path, sizeof path, "/proc/%d/task/%.20s/status", (int) pid, task);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1
+			|| sscanf(line, "nonvoluntary_ctxt_switches: %lu", &n) == 1)
+			sum += n;
+	if (f)
+		(void) fclose(f);
+	return sum;
+}
+
+uint64_t caller_switches(pid_t pid)
+{
+	char path[64];
+	uint64_t sum = 0;
+	struct dirent *e;
+	DIR *dir;
+
+	(void) snprintf(path, sizeof path, "/proc/%d/task", (int) pid);
+	dir = opendir(path);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
+	while ((e = readdir(dir)))
+		if (e->d_name[0] != '.')
+			sum += task_switches(pid, e->d_name);
+	(void) closedir(dir);
+	return sum;
 }

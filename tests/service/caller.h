@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <systemd/sd-bus.h>
 
 #include "bitshed/protocol.h"
@@ -33,6 +34,9 @@ uint64_t caller_statistic(sd_bus *bus, const char *name, const char *key);
 
 /** caller_text() - a string property of Model1 (static) */
 const char *caller_text(sd_bus *bus, const char *name, const char *property);
+
+/** caller_switches() - how often the threads of a process have been woken or put aside until now */
+uint64_t caller_switches(pid_t pid);
 
 /** struct caller_answer - what Infer() gave; @error is empty when it did */
 struct caller_answer {

@@ -3,7 +3,6 @@
  * A daemon with nothing in memory sleeps, whatever its rules look at; and one whose power bus has gone
  * gets it back.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,40 +37,6 @@ static void start(void)
 	bus = test_bus_open();
 }
 
-static uint64_t task_switches(const char *task)
-{
-	char path[96], line[128];
-	uint64_t sum = 0, n;
-	FILE *f;
-
-	(void) snprintf(path, sizeof path, "/proc/%d/task/%.20s/status", (int) daemon_pid, task);
-	f = fopen(path, "r");
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1
-			|| sscanf(line, "nonvoluntary_ctxt_switches: %lu", &n) == 1)
-			sum += n;
-	if (f)
-		(void) fclose(f);
-	return sum;
-}
-
-static uint64_t switches(void)
-{
-	char path[64];
-	uint64_t sum = 0;
-	struct dirent *e;
-	DIR *dir;
-
-	(void) snprintf(path, sizeof path, "/proc/%d/task", (int) daemon_pid);
-	dir = opendir(path);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
-	while ((e = readdir(dir)))
-		if (e->d_name[0] != '.')
-			sum += task_switches(e->d_name);
-	(void) closedir(dir);
-	return sum;
-}
-
 /* What a busy machine has made late may still come in the first seconds: one quiet stretch of three. */
 static void expect_quiet(void)
 {
@@ -83,9 +48,9 @@ static void expect_quiet(void)
 #endif
 	for (int i = 0; i < 3 && woken > 0; i++) {
 		(void) sleep(2);
-		woken = switches();
+		woken = caller_switches(daemon_pid);
 		(void) sleep(QUIET_SEC);
-		woken = switches() - woken;
+		woken = caller_switches(daemon_pid) - woken;
 		printf("\n    woken %lu times in %d s ", (unsigned long) woken, QUIET_SEC);
 	}
 	CU_ASSERT_EQUAL(woken, 0);
@@ -103,10 +68,10 @@ static void test_after_the_last_model_it_sleeps_again(void)
 
 	start();
 	caller_load_network(bus, "net", 4);
-	before = switches();
+	before = caller_switches(daemon_pid);
 	(void) sleep(5);
 	/* While there is something to shed, zones are looked at. */
-	CU_ASSERT_TRUE(switches() > before);
+	CU_ASSERT_TRUE(caller_switches(daemon_pid) > before);
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "net"), "");
 	expect_quiet();
 }

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A daemon with a worker and an OpenCL driver sleeps like one without, while it has no model: there is no
+ * worker, and nobody looks whether there is.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "caller.h"
+#include "device.h"
+#include "support/bus.h"
+#include "support/test.h"
+
+#define TRIES 3
+
+static sd_bus *bus;
+static pid_t daemon_pid;
+
+static void start(void)
+{
+	if (bus)
+		return;
+	daemon_pid = device_daemon(NULL);
+	bus = test_bus_open();
+}
+
+/* What a busy machine has made late may still come: one quiet stretch is enough. */
+static void expect_quiet(void)
+{
+	uint32_t seconds = getenv("BITSHED_TEST_FULL") ? 60 : 2;
+	uint64_t woken = 1;
+
+#ifdef __SANITIZE_THREAD__
+	printf("skipped: the sanitizer has a thread of its own that wakes up ");
+	return;
+#endif
+	for (int i = 0; i < TRIES && woken > 0; i++) {
+		(void) sleep(1);
+		woken = caller_switches(daemon_pid);
+		(void) sleep(seconds);
+		woken = caller_switches(daemon_pid) - woken;
+		printf("\n    woken %lu times in %u s ", (unsigned long) woken, seconds);
+	}
+	CU_ASSERT_EQUAL(woken, 0);
+}
+
+static void test_without_models_there_is_no_worker(void)
+{
+	start();
+	CU_ASSERT_STRING_EQUAL(device_text(bus, "State"), "idle");
+	expect_quiet();
+	CU_ASSERT_EQUAL(device_worker_pid(daemon_pid), 0);
+	CU_ASSERT_EQUAL(device_number(bus, "Starts"), 0);
+}
+
+static void test_after_the_last_model_neither(void)
+{
+	if (!getenv("BITSHED_TEST_FULL")) {
+		printf("\n    left out: drivers compile for long, set BITSHED_TEST_FULL=1 ");
+		return;
+	}
+	start();
+	caller_load_network(bus, "net", 4);
+	CU_ASSERT_TRUE(device_wait_number(bus, "Plans", 1));
+	CU_ASSERT(device_worker_pid(daemon_pid) > 0);
+	CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "net"), "");
+	CU_ASSERT_TRUE(device_wait(bus, "idle"));
+	expect_quiet();
+	CU_ASSERT_EQUAL(device_worker_pid(daemon_pid), 0);
+}
+
+static void test_daemon_ends_well(void)
+{
+	bus = sd_bus_flush_close_unref(bus);
+	CU_ASSERT_EQUAL(test_daemon_stop(daemon_pid), 0);
+}
+
+TEST_MAIN("device idle", TEST(without_models_there_is_no_worker), TEST(after_the_last_model_neither),
+	TEST(daemon_ends_well))
