@@ -31,14 +31,15 @@
  * @index: for the words of a lane, where the steps of its group are, counted from those of @group
  * @entry: two planes: for each entry of a table, where the step is that it takes, in bytes
  * @words, @steps, @groups: those that exist, one bit for each
+ * @group: the first one; what stands before it is often the same for many blocks
  */
 struct lookup {
 	_Alignas(64) uint8_t base[64];
 	uint16_t index[32];
 	uint8_t entry[2][64];
-	uint32_t steps, group;
-	uint16_t groups;
-	uint8_t words;
+	uint32_t steps;
+	uint16_t groups, words;
+	uint32_t group;
 };
 
 #define ZERO 0x80 /* for VPSHUFB */
@@ -63,7 +64,7 @@ static inline void find_groups(struct lookup *b, const struct kernel_matrix *w, 
 	uint32_t last = end - 1, group = 0;
 
 	b->group = first / w->group_words;
-	b->words = (uint8_t) first_ones(end - first);
+	b->words = (uint16_t) (first_ones(end - first) & 0xff);
 	for (uint32_t lane = 0; lane < 4; lane++) {
 		uint32_t word = first + lane * 2 < last ? first + lane * 2 : last;
 

@@ -3,18 +3,21 @@
  * One or two columns times planes that come from memory: the planes are the stream that counts, so a
  * row is read as it lies, 512 weights to a register, and everything else stays near.
  *
- * A byte of a plane holds eight neighbours. GF2P8AFFINEQB takes bit j of each byte of a register
- * alone, as a byte of 0 or 1, and VPDPBUSD multiplies it with those values that stand at bit j of
- * their bytes: once per call the values are laid out so,
+ * A byte of a plane holds eight neighbours. Bit j of each byte of a register alone, as a byte of 0 or 1,
+ * is what VPDPBUSD multiplies with those values that stand at bit j of their bytes: once per call the
+ * values are laid out so,
  *
  *	scratch[block of 512 columns][bit j][byte of the plane]
  *
- * and two instructions do for 64 weights of a plane, whatever their scales. A lane then has a sum of
+ * GF2P8AFFINEQB takes out a bit, a shift and an AND do so too: the one needs the units that the products
+ * need, the other two need more of the rest, and half of the bits each way is what keeps all busy. So
+ * two or three instructions do for 64 weights of a plane, whatever their scales. A lane then has a sum of
  * 32 values, all of one group and at most 8160: VPDPWSSD multiplies it with the group's step. The
  * weight of clear bits goes in at the end, group by group.
  */
 #include <immintrin.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "engine/kernels/rows.h"
@@ -23,28 +26,33 @@
 #define BLOCK_VALUES (BLOCK_WORDS * BITS_PER_WORD)
 #define PIECE_BLOCKS 72
 #define PIECE_WORDS (PIECE_BLOCKS * BLOCK_WORDS)
-#define AHEAD 8192 /* bytes of a plane that are asked for before they are due */
+#define AHEAD 10240 /* bytes of a plane that are asked for before they are due */
 
 /*
- * struct block - what the rows need to know of 512 columns
- * @index: for each half lane of 32 bits where its group's steps begin, counted from those of @group
+ * struct steps - where 512 columns find the steps of their groups
+ * @index: for each half lane of 32 bits where its group's steps begin, counted from those of the first group
  * @one: one plane: the same for bytes, counted in bytes
  * @words, @steps: those that exist, of 8 and of 64
  */
-struct block {
-	_Alignas(64) uint8_t values[8][64];
-	uint16_t index[32];
+struct steps {
+	_Alignas(64) uint16_t index[32];
 	uint8_t one[64];
-	uint64_t steps;
-	uint32_t group;
-	uint8_t words;
+	uint64_t steps, words;
+};
+
+/* struct block - of 512 columns; @steps: which one of them */
+struct block {
+	uint32_t group, steps;
 };
 
 /*
  * struct near - what all rows share: one column, words [first, first + words) of it
+ * @steps: blocks that have the same share one (lookup_gfni.c says why)
  * @sum: of each group's values
  */
 struct near {
+	_Alignas(64) uint8_t values[PIECE_BLOCKS][8][64];
+	struct steps steps[PIECE_BLOCKS];
 	struct block block[PIECE_BLOCKS];
 	int32_t sum[PIECE_WORDS];
 	uint32_t first, words, blocks, first_group, groups;
@@ -71,7 +79,7 @@ static void lay_out_values(struct near *n, const uint8_t *q)
 
 		_mm512_store_si512(bytes, gather_bits(v));
 		for (uint32_t j = 0; j < 8; j++)
-			memcpy(&n->block[k / BLOCK_WORDS].values[j][k % BLOCK_WORDS * 8], &bytes[j], 8);
+			memcpy(&n->values[k / BLOCK_WORDS][j][k % BLOCK_WORDS * 8], &bytes[j], 8);
 	}
 }
 
@@ -95,22 +103,38 @@ static uint64_t first_ones(uint64_t count)
 	return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
 }
 
-static void index_steps(struct near *n, const struct kernel_matrix *w)
+/* Of words from @first on, none of @end or later. */
+static void index_steps(struct steps *s, const struct kernel_matrix *w, uint32_t first, uint32_t end)
 {
+	uint32_t last = end - 1, group = first / w->group_words;
+
+	s->words = first_ones(end - first) & 0xff;
+	for (uint32_t i = 0; i < 32; i++) {
+		uint32_t word = first + i / 4 < last ? first + i / 4 : last;
+
+		s->index[i] = (uint16_t) ((word / w->group_words - group) * w->planes);
+		s->one[2 * i] = (uint8_t) (2 * s->index[i]);
+		s->one[2 * i + 1] = (uint8_t) (2 * s->index[i] + 1);
+	}
+	s->steps = first_ones((uint64_t) s->index[31] + w->planes);
+}
+
+static bool is_same(const struct steps *a, const struct steps *b)
+{
+	return memcmp(a, b, offsetof(struct steps, words) + sizeof a->words) == 0;
+}
+
+static void find_steps(struct near *n, const struct kernel_matrix *w)
+{
+	uint32_t last = 0;
+
 	for (uint32_t b = 0; b < n->blocks; b++) {
-		struct block *block = &n->block[b];
-		uint32_t first = n->first + b * BLOCK_WORDS, last = n->first + n->words - 1;
+		uint32_t first = n->first + b * BLOCK_WORDS;
 
-		block->group = first / w->group_words;
-		block->words = (uint8_t) first_ones(last - first + 1);
-		for (uint32_t i = 0; i < 32; i++) {
-			uint32_t word = first + i / 4 < last ? first + i / 4 : last;
-
-			block->index[i] = (uint16_t) ((word / w->group_words - block->group) * w->planes);
-			block->one[2 * i] = (uint8_t) (2 * block->index[i]);
-			block->one[2 * i + 1] = (uint8_t) (2 * block->index[i] + 1);
-		}
-		block->steps = first_ones((uint64_t) block->index[31] + w->planes);
+		index_steps(&n->steps[b], w, first, n->first + n->words);
+		if (!is_same(&n->steps[b], &n->steps[last]))
+			last = b;
+		n->block[b] = (struct block){first / w->group_words, last};
 	}
 }
 
@@ -124,7 +148,7 @@ static void prepare(struct near *n, const struct kernel_matrix *w, const uint8_t
 	q += (size_t) first * 64;
 	lay_out_values(n, q);
 	sum_groups(n, w, q);
-	index_steps(n, w);
+	find_steps(n, w);
 }
 
 #define INLINED static inline __attribute__((always_inline))
@@ -151,7 +175,7 @@ INLINED __m512i add_bases(const struct near *n, const struct kernel_matrix *w, u
  * What one plane of one row adds: sums per lane, times the steps of their groups.
  * @whole: 8 steps can be read, if only a part of them is of use
  */
-INLINED __m512i add_scaled(const struct block *b, uint32_t planes, uint32_t plane, const int16_t *step,
+INLINED __m512i add_scaled(const struct steps *b, uint32_t planes, uint32_t plane, const int16_t *step,
 	bool whole, __m512i sum, __m512i acc)
 {
 	__m512i index = _mm512_add_epi16(_mm512_load_si512(b->index), _mm512_set1_epi16((short) plane));
@@ -176,6 +200,9 @@ struct sums {
 };
 
 #define BIT(j) _mm512_set1_epi64((long long) (UINT64_C(1) << (56 + (j))))
+#define TAKE_BIT(v, j)                                                                             \
+	((j) % 2 ? _mm512_gf2p8affine_epi64_epi8(v, BIT(j), 0)                                     \
+		 : _mm512_and_si512(_mm512_srli_epi16(v, j), _mm512_set1_epi8(1)))
 #define MANY 4 /* registers of planes at once */
 
 /*
@@ -184,10 +211,10 @@ struct sums {
  */
 #define SUM_BIT_OF(r, j)                                                                           \
 	if (n > r)                                                                                 \
-		s##r = _mm512_dpbusd_epi32(s##r, v, _mm512_gf2p8affine_epi64_epi8(x##r, BIT(j), 0));
+		s##r = _mm512_dpbusd_epi32(s##r, v, TAKE_BIT(x##r, j));
 #define SUM_BIT(j)                                                                                 \
 	{                                                                                          \
-		__m512i v = _mm512_load_si512(b->values[j]);                                       \
+		__m512i v = _mm512_load_si512(values[j]);                                       \
                                                                                                    \
 		SUM_BIT_OF(0, j) SUM_BIT_OF(1, j) SUM_BIT_OF(2, j) SUM_BIT_OF(3, j)                \
 	}
@@ -206,9 +233,9 @@ struct sums {
 		*ACC(r / planes) = add_scaled(b, planes, plane + r % planes,                       \
 			step + r / planes * row_steps, whole, s##r, *ACC(r / planes));
 
-INLINED void add_planes(const struct block *b, const struct kernel_matrix *w, uint32_t planes,
-	uint32_t plane, uint32_t n, size_t word, const int16_t *step, size_t row_steps, bool whole,
-	struct sums *acc)
+INLINED void add_planes(const uint8_t (*values)[64], const struct steps *b, const struct kernel_matrix *w,
+	uint32_t planes, uint32_t plane, uint32_t n, size_t word, const int16_t *step, size_t row_steps,
+	bool whole, struct sums *acc)
 {
 	LOAD(0) LOAD(1) LOAD(2) LOAD(3)
 	SUM_BIT(0) SUM_BIT(1) SUM_BIT(2) SUM_BIT(3) SUM_BIT(4) SUM_BIT(5) SUM_BIT(6) SUM_BIT(7)
@@ -238,15 +265,16 @@ INLINED void multiply_rows(const struct near *n, const struct kernel_matrix *w, 
 	__m128i all;
 
 	for (uint32_t k = 0; k < n->blocks; k++, word += BLOCK_WORDS) {
-		const struct block *b = &n->block[k];
-		const int16_t *at = step + (size_t) b->group * planes;
+		const struct steps *b = &n->steps[n->block[k].steps];
+		const uint8_t (*values)[64] = n->values[k];
+		const int16_t *at = step + (size_t) n->block[k].group * planes;
 
 		if (planes <= MANY) {
-			add_planes(b, w, planes, 0, rows * planes, word, at, row_steps, whole, &sum);
+			add_planes(values, b, w, planes, 0, rows * planes, word, at, row_steps, whole, &sum);
 			continue;
 		}
-		add_planes(b, w, planes, 0, MANY, word, at, row_steps, whole, &sum);
-		add_planes(b, w, planes, MANY, planes - MANY, word, at, row_steps, whole, &sum);
+		add_planes(values, b, w, planes, 0, MANY, word, at, row_steps, whole, &sum);
+		add_planes(values, b, w, planes, MANY, planes - MANY, word, at, row_steps, whole, &sum);
 	}
 	sum.a = add_bases(n, w, row, sum.a);
 	if (rows > 1)
