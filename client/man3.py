@@ -19,6 +19,7 @@ HEADS = {
     "bitshed_load": "load and unload neural networks",
     "bitshed_set_bits": "how many bits neural networks spend",
     "bitshed_get_daemon": "what there is: daemon, models, devices, power inputs",
+    "bitshed_hold": "keep a neural network at a width",
     "bitshed_infer": "one inference over the bus",
     "bitshed_session_open": "memory shared with the bitshed daemon",
     "bitshed_session_infer": "many inferences through shared memory",

@@ -38,9 +38,30 @@ ends() {
 	fi
 }
 
-# make_shapes SHAPES FOLDER - a model file of the demo network, and a picture of a star
+# until_true SECONDS COMMAND... - soon; an emulated board is given several times as long
+until_true() {
+	end=$((SECONDS + $1 * ${BITSHED_TEST_PATIENCE:-1}))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.1
+	done
+}
+
+# make_shapes SHAPES FOLDER - a model file of the demo network, and a picture of a star; made once on a board, which keeps
+# it in $BITSHED_SHAPES_KEPT
 make_shapes() {
-	chmod 755 "$2" &&
+	kept=${BITSHED_SHAPES_KEPT:-}
+	chmod 755 "$2" || return 1
+	if [ -f "${kept:-/}/shapes.gguf" ]; then
+		cp "$kept"/* "$2/"
+		return
+	fi
+	draw_shapes "$@" || return 1
+	[ -z "$kept" ] || { mkdir -p "$kept" && cp "$2"/{shapes.gguf,star.ppm} "$kept/"; }
+}
+
+draw_shapes() {
 		"$1/draw.py" 100 1 "$2/pictures.bin" &&
 		"$1/draw.py" --labels >"$2/labels.txt" &&
 		"$1/draw.py" --ppm star 7 "$2/star.ppm" &&
