@@ -17,9 +17,9 @@ static void print_opencl(const struct bitshed_device *d)
 			d->kernels, d->kernels_cached, (double) d->build_nsec / 1e6,
 			(double) d->test_nsec / 1e6, d->starts, d->plans,
 			size_text(size, d->buffer_bytes));
-	printf("          %" PRIu64 " answers, %" PRIu64 " by the processor in its place, %" PRIu64
-	       " compared, %" PRIu64 " wrong\n",
-		d->answered, d->retried, d->checked, d->wrong);
+	printf("          %" PRIu64 " answers, %" PRIu64 " of them together, %" PRIu64
+	       " by the processor in its place, %" PRIu64 " compared, %" PRIu64 " wrong\n",
+		d->answered, d->together, d->retried, d->checked, d->wrong);
 	for (char **p = d->quarantine; *p; p++)
 		printf("          in quarantine: %s\n", strcmp(*p, "*") == 0 ? "everything" : *p);
 }
@@ -52,10 +52,10 @@ static void print_json(struct bitshed_device *const *devices, int n)
 		json_text("description", d->description);
 		json_text("platform", d->platform);
 		json_text("driver", d->driver);
-		printf(",\"plans\":%u,\"buffer_bytes\":%" PRIu64 ",\"answered\":%" PRIu64
+		printf(",\"plans\":%u,\"buffer_bytes\":%" PRIu64 ",\"answered\":%" PRIu64 ",\"together\":%" PRIu64
 		       ",\"retried\":%" PRIu64 ",\"checked\":%" PRIu64 ",\"wrong\":%" PRIu64
 		       ",\"starts\":%" PRIu64 "}",
-			d->plans, d->buffer_bytes, d->answered, d->retried, d->checked, d->wrong,
+			d->plans, d->buffer_bytes, d->answered, d->together, d->retried, d->checked, d->wrong,
 			d->starts);
 	}
 	printf("]\n");

@@ -69,6 +69,7 @@ static const struct property device_properties[] = {
 	{"KernelsCached", "u", offsetof(struct bitshed_device, kernels_cached)},
 	{"BufferBytes", "t", offsetof(struct bitshed_device, buffer_bytes)},
 	{"Answered",    "t", offsetof(struct bitshed_device, answered)},
+	{"Together",    "t", offsetof(struct bitshed_device, together)},
 	{"Retried",     "t", offsetof(struct bitshed_device, retried)},
 	{"Checked",     "t", offsetof(struct bitshed_device, checked)},
 	{"Wrong",       "t", offsetof(struct bitshed_device, wrong)},

@@ -66,13 +66,22 @@ int memfd_new_sparse(int *ret_fd, const char *name, size_t size)
 	return 0;
 }
 
-bool memfd_is_read_only(int fd, size_t size)
+static bool is_sealed(int fd, size_t size, int wanted)
 {
-	const int wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;
 	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat st;
 
 	if (seals < 0 || (seals & wanted) != wanted || fstat(fd, &st) < 0)
 		return false;
 	return st.st_size >= 0 && (size_t) st.st_size == size;
+}
+
+bool memfd_is_read_only(int fd, size_t size)
+{
+	return is_sealed(fd, size, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+}
+
+bool memfd_is_sized(int fd, size_t size)
+{
+	return is_sealed(fd, size, F_SEAL_SHRINK | F_SEAL_GROW);
 }

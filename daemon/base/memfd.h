@@ -32,6 +32,9 @@ int memfd_new_sparse(int *ret_fd, const char *name, size_t size);
  */
 bool memfd_is_read_only(int fd, size_t size);
 
+/** memfd_is_sized() - @fd is a memfd of exactly @size bytes, and stays so */
+bool memfd_is_sized(int fd, size_t size);
+
 /**
  * memfd_seal_read_only() - forbid writing for good; no writable mapping may exist
  *

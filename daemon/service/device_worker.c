@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "service/device_worker_parts.h"
+#include "service/region.h"
 
 /* The device must be better by so much: an answer of the processor disturbs nobody else's. */
 #define BETTER_PERCENT 90
@@ -155,6 +156,17 @@ uint64_t device_worker_nsec(struct device_worker *d, const struct plan *plan)
 	nsec = p && p->state == REMOTE_LOADED && d->status.state == DEVICE_READY ? p->run_nsec : 0;
 	(void) pthread_mutex_unlock(&d->lock);
 	return nsec;
+}
+
+void device_worker_forget(struct device_worker *d, const struct region *region)
+{
+	(void) pthread_mutex_lock(&d->lock);
+	for (uint32_t i = 0; i < d->n_regions; i++)
+		if (d->regions[i].id == region->id) {
+			d->regions[i].gone = true;
+			(void) pthread_cond_signal(&d->wake);
+		}
+	(void) pthread_mutex_unlock(&d->lock);
 }
 
 int device_worker_push(struct device_worker *d, struct request *request)

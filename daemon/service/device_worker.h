@@ -37,7 +37,10 @@ enum device_state {
 	_DEVICE_STATE_MAX,
 };
 
-/** struct device_status - a look at it; @answered: by the device; @retried: by the processor in its place */
+/**
+ * struct device_status - a look at it
+ * @answered: by the device; @together: of them with others at once; @retried: by the processor in its place
+ */
 struct device_status {
 	enum device_state state;
 	char reason[256], platform[128], name[128], driver[128], version[128], banned[512];
@@ -45,7 +48,7 @@ struct device_status {
 	bool shares_memory;
 	uint32_t units, n_plans;
 	uint64_t memory_bytes, buffer_bytes, build_nsec, test_nsec;
-	uint64_t answered, retried, checked, wrong, starts;
+	uint64_t answered, together, retried, checked, wrong, starts;
 	uint32_t n_cached, n_right;
 };
 
@@ -99,6 +102,9 @@ uint64_t device_worker_nsec(struct device_worker *d, const struct plan *plan);
 
 /** device_worker_push() - Return: as queue_push() */
 int device_worker_push(struct device_worker *d, struct request *request);
+
+/** device_worker_forget() - a session's memory goes; nothing of it runs any more */
+void device_worker_forget(struct device_worker *d, const struct region *region);
 bool device_worker_cancel(struct device_worker *d, struct request *request);
 uint32_t device_worker_queue_length(struct device_worker *d);
 

@@ -88,6 +88,7 @@ static void forget_worker(struct device_worker *d)
 		if (p->state != REMOTE_DEAD)
 			p->state = REMOTE_WANTED;
 	}
+	d->n_regions = 0;
 	d->status.n_plans = 0;
 	d->status.buffer_bytes = 0;
 	(void) pthread_mutex_unlock(&d->lock);
@@ -211,7 +212,7 @@ static int greet(struct device_worker *d)
 	struct worker_welcome welcome;
 	struct error why = {};
 	const char *reason;
-	int r = worker_hello(&d->client, "", build_timeout(d), &welcome, &why);
+	int r = worker_hello(&d->client, "", 0, build_timeout(d), &welcome, &why);
 
 	if (r < 0 && worker_is_lost(r)) {
 		lose_worker(d, "start", r, error_text(&why, r));
@@ -338,25 +339,31 @@ static void let_go(struct device_worker *d, struct remote_plan *p)
 	free(p);
 }
 
+/* What is no more than this much quicker with others than alone is not made to wait for them. */
+#define TOGETHER_PERCENT 95
+
 /* Lost with the worker, it is wanted as before. The loop may have dropped it meanwhile. */
 static void loaded(
-	struct device_worker *d, struct remote_plan *p, int r, uint64_t bytes, uint64_t run_nsec)
+	struct device_worker *d, struct remote_plan *p, int r, const struct worker_loaded *answer)
 {
 	(void) pthread_mutex_lock(&d->lock);
 	p->on_device = r >= 0;
-	p->run_nsec = run_nsec;
+	p->run_nsec = answer->run_nsec;
+	p->batch_nsec = answer->batch_nsec < answer->run_nsec / 100 * TOGETHER_PERCENT
+				? answer->batch_nsec
+				: 0;
 	if (p->state == REMOTE_WANTED && !worker_is_lost(r))
 		p->state = r >= 0 ? REMOTE_LOADED : REMOTE_FAILED;
 	if (r >= 0) {
 		d->status.n_plans++;
-		d->status.buffer_bytes = bytes;
+		d->status.buffer_bytes = answer->bytes;
 	}
 	(void) pthread_mutex_unlock(&d->lock);
 }
 
 static void load(struct device_worker *d, struct remote_plan *p, struct plan *plan)
 {
-	uint64_t bytes = 0, run_nsec = 0;
+	struct worker_loaded answer = {};
 	struct error why = {};
 	int r;
 
@@ -365,9 +372,9 @@ static void load(struct device_worker *d, struct remote_plan *p, struct plan *pl
 	if (r >= 0)
 		r = worker_reserve(&d->client, plan, build_timeout(d));
 	if (r >= 0)
-		r = worker_load(&d->client, p->id, plan, p->head, build_timeout(d), &bytes,
-			&run_nsec, &why);
-	loaded(d, p, r, bytes, run_nsec);
+		r = worker_load(
+			&d->client, p->id, plan, p->head, build_timeout(d), &answer, &why);
+	loaded(d, p, r, &answer);
 	if (r < 0 && worker_is_lost(r))
 		lose_worker(d, QUARANTINE_ALL, r, "it died or hung over a network");
 	else if (r < 0)
@@ -375,8 +382,34 @@ static void load(struct device_worker *d, struct remote_plan *p, struct plan *pl
 			plan->model->network->name, plan->model->bits, error_text(&why, r));
 	else
 		log_info("opencl: model %s at %g bits is on the device, %" PRIu64
-			 " us an inference",
-			plan->model->network->name, plan->model->bits, run_nsec / NSEC_PER_USEC);
+			 " us an inference, %" PRIu64 " us of several together",
+			plan->model->network->name, plan->model->bits,
+			answer.run_nsec / NSEC_PER_USEC, answer.batch_nsec / NSEC_PER_USEC);
+	(void) pthread_mutex_unlock(&d->turn);
+}
+
+/* Lock held */
+static bool has_gone(const struct device_worker *d)
+{
+	for (uint32_t i = 0; i < d->n_regions; i++)
+		if (d->regions[i].gone)
+			return true;
+	return false;
+}
+
+/* The lock is taken after the turn: meanwhile the worker may have gone, and everything with it. */
+static void forget_regions(struct device_worker *d)
+{
+	(void) pthread_mutex_lock(&d->turn);
+	(void) pthread_mutex_lock(&d->lock);
+	for (uint32_t i = d->n_regions; i-- > 0;) {
+		if (!d->regions[i].gone)
+			continue;
+		/* Who cannot be told will be found dead by whoever talks to it next. */
+		(void) worker_forget(&d->client, d->regions[i].id, 0);
+		d->regions[i] = d->regions[--d->n_regions];
+	}
+	(void) pthread_mutex_unlock(&d->lock);
 	(void) pthread_mutex_unlock(&d->turn);
 }
 
@@ -492,6 +525,8 @@ static bool work(struct device_worker *d)
 		next = look_again;
 	} else if (d->broken) {
 		next = follow_break;
+	} else if (has_gone(d)) {
+		next = forget_regions;
 	} else if (p) {
 		do_plan(d, p);
 		return true;

@@ -6,7 +6,7 @@
 
 #include "service/device_worker.h"
 #include "service/quarantine.h"
-#include "service/worker_client.h"
+#include "worker/client.h"
 
 /* So many good answers between two crashes, and the first is forgotten. */
 #define CRASHES_APART 1000
@@ -25,6 +25,7 @@ enum remote_state {
  * struct remote_plan - a plan on the device
  * @plan: not referred to; alive until device_worker_drop(), which makes it NULL
  * @run_nsec: what a request took lately, the talking included
+ * @batch_nsec: one of several that run together; 0: that does not pay
  */
 struct remote_plan {
 	struct list link;
@@ -33,7 +34,7 @@ struct remote_plan {
 	int head;
 	enum remote_state state;
 	bool on_device;
-	uint64_t run_nsec;
+	uint64_t run_nsec, batch_nsec;
 };
 
 /**
@@ -42,6 +43,12 @@ struct remote_plan {
  */
 struct settings {
 	uint32_t check_every, build_timeout_ms, run_timeout_ms;
+};
+
+/** struct known_region - memory of a session that the worker has; @gone: to be forgotten */
+struct known_region {
+	uint64_t id;
+	bool gone;
 };
 
 /**
@@ -73,6 +80,8 @@ struct device_worker {
 	struct device_status status;
 	struct list plans;
 	uint64_t plan_serial;
+	struct known_region regions[WORKER_REGIONS];
+	uint32_t n_regions;
 	int broken;
 	char broken_reason[256];
 

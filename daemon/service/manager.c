@@ -60,6 +60,12 @@ int manager_submit(struct manager *m, struct request *request, uint64_t expected
 	return queue_push(m->queue, request);
 }
 
+void manager_forget_region(struct manager *m, const struct region *region)
+{
+	if (m->worker)
+		device_worker_forget(m->worker, region);
+}
+
 bool manager_cancel(struct manager *m, struct request *request)
 {
 	return queue_cancel(m->queue, request) || (m->worker && device_worker_cancel(m->worker, request));

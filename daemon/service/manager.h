@@ -137,5 +137,8 @@ uint64_t manager_deadline(const struct manager *m, uint32_t deadline_ms);
  */
 int manager_submit(struct manager *m, struct request *request, uint64_t expected_nsec);
 
+/** manager_forget_region() - a session's memory goes; nothing of it runs any more */
+void manager_forget_region(struct manager *m, const struct region *region);
+
 /** manager_cancel() - as queue_cancel(), whichever queue it is in */
 bool manager_cancel(struct manager *m, struct request *request);

@@ -48,6 +48,14 @@ struct queue {
 	sd_event_source *finished_source, *timer;
 };
 
+static void set_result(struct request *request, int result)
+{
+	request->result = result;
+	request->finished_nsec = clock_now_nsec();
+	if (result == 0 && request->deadline_nsec && request->finished_nsec > request->deadline_nsec)
+		request->result = -ETIMEDOUT;
+}
+
 static void run_request(struct queue *q, struct request *request)
 {
 	request->started_nsec = clock_now_nsec();
@@ -56,11 +64,7 @@ static void run_request(struct queue *q, struct request *request)
 		request->finished_nsec = request->started_nsec;
 		return;
 	}
-	request->result = q->run(q->device, request);
-	request->finished_nsec = clock_now_nsec();
-	if (request->result == 0 && request->deadline_nsec
-		&& request->finished_nsec > request->deadline_nsec)
-		request->result = -ETIMEDOUT;
+	set_result(request, q->run(q->device, request));
 }
 
 static void signal_finished(struct queue *q)
@@ -209,6 +213,47 @@ int queue_push(struct queue *q, struct request *request)
 	if (request->deadline_nsec && request->deadline_nsec < q->timer_nsec && q->timer)
 		arm_timer(q, request->deadline_nsec);
 	return 0;
+}
+
+/* No deadline is later than any. */
+static bool is_alike(const struct request *a, const struct request *b, uint64_t deadline_nsec)
+{
+	return a->plan == b->plan && a->input_type == b->input_type &&
+	       (b->deadline_nsec == 0 || b->deadline_nsec >= deadline_nsec);
+}
+
+uint32_t queue_take_alike(struct queue *q, const struct request *like, uint64_t deadline_nsec,
+	struct request **ret, uint32_t max)
+{
+	uint64_t now = clock_now_nsec();
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&q->mutex);
+	list_for_each_safe (l, next, &q->waiting) {
+		struct request *request = list_entry(l, struct request, link);
+
+		if (n == max)
+			break;
+		if (!is_alike(like, request, deadline_nsec))
+			continue;
+		list_remove(&request->link);
+		q->length--;
+		request->running = true;
+		request->started_nsec = now;
+		ret[n++] = request;
+	}
+	pthread_mutex_unlock(&q->mutex);
+	return n;
+}
+
+void queue_finish_alike(struct queue *q, struct request *request, int result)
+{
+	set_result(request, result);
+	pthread_mutex_lock(&q->mutex);
+	request->running = false;
+	list_append(&q->finished, &request->link);
+	signal_finished(q);
+	pthread_mutex_unlock(&q->mutex);
 }
 
 bool queue_run_here(struct queue *q, struct request *request)

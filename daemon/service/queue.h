@@ -11,6 +11,7 @@
 #include "engine/device.h"
 
 struct queue;
+struct region;
 
 /** enum device_choice - what a request says about devices; rules say it for those that do not */
 enum device_choice {
@@ -32,6 +33,7 @@ enum request_device {
  * @plan: a reference, taken when the request is submitted; a change of bits never touches it. NULL while the
  *	request waits for planes, see serving.h: then @waits, and @min_bits is looked at when they are there
  * @input, @output: not to be touched by anybody else until @done is called
+ * @region: the session's memory that @input is in; NULL: in memory of the daemon alone
  * @priority: higher first; then the earlier deadline; then first come
  * @deadline_nsec: CLOCK_MONOTONIC; 0: none
  * @done: called on the loop thread, exactly once, unless queue_cancel() took the request back
@@ -46,6 +48,7 @@ struct request {
 	enum input_type input_type;
 	const void *input;
 	float *output;
+	const struct region *region;
 	int32_t priority;
 	uint64_t deadline_nsec, submitted_nsec, started_nsec, finished_nsec;
 	double min_bits;
@@ -106,6 +109,19 @@ int queue_push(struct queue *q, struct request *request);
  * queue_push().
  */
 bool queue_run_here(struct queue *q, struct request *request);
+
+/**
+ * queue_take_alike() - waiting requests of the same plan and type of input, to be computed with the one that runs
+ * @like: the one that runs; @deadline_nsec: those that have to be answered before are left
+ * @ret: [@max]; each is given back by queue_finish_alike()
+ *
+ * Return: how many. Thread: the device's, inside of queue_run_fn, as queue_finish_alike().
+ */
+uint32_t queue_take_alike(struct queue *q, const struct request *like, uint64_t deadline_nsec,
+	struct request **ret, uint32_t max);
+
+/** queue_finish_alike() - @result: as of queue_run_fn */
+void queue_finish_alike(struct queue *q, struct request *request, int result);
 
 /**
  * queue_cancel() - take a waiting request back

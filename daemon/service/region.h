@@ -16,8 +16,12 @@ struct tensor_sizes {
 	size_t pixels_bytes, floats_bytes, output_bytes;
 };
 
-/** struct region - @stride from slot to slot; @output inside of a slot; the input begins at 0 */
+/**
+ * struct region - @stride: from slot to slot; @output: inside of a slot; the input begins at 0
+ * @id: by which workers know it; used once
+ */
 struct region {
+	uint64_t id;
 	int fd;
 	uint8_t *map;
 	size_t bytes, stride, output;

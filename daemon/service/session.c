@@ -38,6 +38,7 @@ __attribute__((noinline)) static void session_free(struct session *s)
 	(void) sd_bus_slot_unref(s->object);
 	close_fdp(&s->fd);
 	close_fdp(&s->client_fd);
+	manager_forget_region(s->manager, &s->region);
 	region_close(&s->region);
 	(void) entry_unref(s->entry);
 	free(s->slots);
@@ -295,6 +296,7 @@ static int open_slots(struct session *s, uint32_t slots, struct error *reterr)
 	for (uint32_t i = 0; i < slots; i++) {
 		s->slots[i].session = s;
 		s->slots[i].request.input = region_input(&s->region, i);
+		s->slots[i].request.region = &s->region;
 		s->slots[i].request.output = region_output(&s->region, i);
 		s->slots[i].request.done = on_done;
 		s->slots[i].request.userdata = &s->slots[i];
@@ -377,6 +379,7 @@ int session_open(struct entry *e, sd_bus_message *call, uint32_t slots, struct s
 	if (r < 0)
 		return r;
 	r = region_layout(&s->region, &e->sizes, slots);
+	s->region.id = s->manager->session_serial;
 	if (r < 0)
 		return error_set(reterr, -EDQUOT, "%u slots of this model are too large", slots);
 	r = charge(s, reterr);

@@ -52,7 +52,7 @@ int check_device(const struct serve_options *options, bool probe, FILE *out)
 		"%s\n",
 		cl->platform_name, cl->name, cl->driver, cl->version, cl->units,
 		cl->memory_bytes >> 20, cl->local_bytes >> 10, cl->group_max,
-		cl->shares_memory ? "shares memory" : "copies memory");
+		cl_sharing_name(cl->sharing));
 	if (probe)
 		return 0;
 	for (uint32_t i = 0; i < kernel_cl_count; i++) {

@@ -4,15 +4,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-
-#include "base/bytes.h"
-#include "base/fd.h"
-#include "base/memfd.h"
 
 #define PLATFORMS_MAX 16
 #define DEVICES_MAX 16
-#define SHARE_BYTES ((size_t) 8 * 1024 * 1024)
 
 /* clang-format off */
 static const struct {
@@ -127,9 +121,34 @@ static bool matches(const char *wanted, const char *platform, const char *device
 	return !wanted || !wanted[0] || strstr(platform, wanted) || strstr(device, wanted);
 }
 
-/* Keeps the best one in @cl. @reterr: why the last one that was not taken was not */
-static void look_at(struct cl *cl, cl_platform_id platform, cl_device_id device, const char *wanted,
-	struct error *reterr)
+/** struct candidates - [n], the most promising first */
+struct candidates {
+	struct {
+		cl_platform_id platform;
+		cl_device_id device;
+		uint32_t rank;
+	} all[DEVICES_MAX];
+	uint32_t n;
+};
+
+/* Behind its equals: drivers name theirs in an order that does not change. */
+static void insert(struct candidates *c, cl_platform_id platform, cl_device_id device)
+{
+	uint32_t place = c->n, is = rank(device_type(device));
+
+	if (c->n == DEVICES_MAX)
+		return;
+	for (; place > 0 && c->all[place - 1].rank < is; place--)
+		c->all[place] = c->all[place - 1];
+	c->all[place].platform = platform;
+	c->all[place].device = device;
+	c->all[place].rank = is;
+	c->n++;
+}
+
+/* @reterr: why the last one that was not taken was not */
+static void look_at(struct candidates *c, cl_platform_id platform, cl_device_id device,
+	const char *wanted, struct error *reterr)
 {
 	char platform_name[128], name[128];
 	const char *missing;
@@ -141,17 +160,13 @@ static void look_at(struct cl *cl, cl_platform_id platform, cl_device_id device,
 		return;
 	}
 	missing = device_lacks(device);
-	if (missing) {
+	if (missing)
 		(void) error_set(reterr, -ENODEV, "%.64s, %.64s: %s", platform_name, name, missing);
-		return;
-	}
-	if (cl->device && rank(device_type(device)) <= rank(device_type(cl->device)))
-		return;
-	cl->platform = platform;
-	cl->device = device;
+	else
+		insert(c, platform, device);
 }
 
-static int find_device(struct cl *cl, const char *wanted, struct error *reterr)
+static int find_devices(struct candidates *ret, const char *wanted, struct error *reterr)
 {
 	cl_platform_id platforms[PLATFORMS_MAX];
 	cl_uint n_platforms = 0, n_devices;
@@ -168,9 +183,24 @@ static int find_device(struct cl *cl, const char *wanted, struct error *reterr)
 			    &n_devices) != CL_SUCCESS)
 			continue;
 		for (cl_uint d = 0; d < MIN_OF(n_devices, DEVICES_MAX); d++)
-			look_at(cl, platforms[p], devices[d], wanted, reterr);
+			look_at(ret, platforms[p], devices[d], wanted, reterr);
 	}
-	return cl->device ? 0 : -ENODEV;
+	return ret->n > 0 ? 0 : -ENODEV;
+}
+
+static int find_device(struct cl *cl, const char *wanted, uint32_t nth, struct error *reterr)
+{
+	struct candidates c = {};
+	int r = find_devices(&c, wanted, reterr);
+
+	if (r < 0)
+		return r;
+	if (nth >= c.n)
+		return error_set(reterr, -ENODEV, "there are %u devices", c.n);
+	cl->platform = c.all[nth].platform;
+	cl->device = c.all[nth].device;
+	cl->n_devices = c.n;
+	return 0;
 }
 
 static void describe(struct cl *cl)
@@ -182,6 +212,7 @@ static void describe(struct cl *cl)
 	cl_device_text(cl->device, CL_DRIVER_VERSION, cl->driver, sizeof cl->driver);
 	cl_device_text(cl->device, CL_DEVICE_VERSION, cl->version, sizeof cl->version);
 	cl->type = device_type(cl->device);
+	cl->unified = device_flag(cl->device, CL_DEVICE_HOST_UNIFIED_MEMORY);
 	cl->units = (uint32_t) device_number(cl->device, CL_DEVICE_MAX_COMPUTE_UNITS);
 	cl->memory_bytes = device_number(cl->device, CL_DEVICE_GLOBAL_MEM_SIZE);
 	cl->local_bytes = device_number(cl->device, CL_DEVICE_LOCAL_MEM_SIZE);
@@ -190,53 +221,7 @@ static void describe(struct cl *cl)
 		cl->items_max, NULL);
 }
 
-static uint64_t private_bytes(void)
-{
-	char line[256];
-	uint64_t kib = 0;
-	FILE *f = fopen("/proc/self/status", "re");
-
-	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "RssAnon: %lu", &kib) == 1)
-			break;
-	if (f)
-		(void) fclose(f);
-	return kib * 1024;
-}
-
-/*
- * The specification lets a driver copy what a buffer is laid over, and the same pointer comes back when it is
- * mapped either way. So: lay one over shared memory, use it, and look whether this process has grown.
- */
-static bool measure_sharing(struct cl *cl)
-{
-	_cleanup_close_ int fd = -1;
-	struct cl_buffer b;
-	uint64_t before;
-	uint8_t last = 0;
-	bool shares = false;
-	void *map;
-
-	if (!device_flag(cl->device, CL_DEVICE_HOST_UNIFIED_MEMORY) ||
-		memfd_new(&fd, NULL, "probe", SHARE_BYTES) < 0 || memfd_seal_read_only(fd) < 0)
-		return false;
-	map = mmap(NULL, SHARE_BYTES, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
-	if (map == MAP_FAILED)
-		return false;
-	before = private_bytes();
-	if (cl_buffer_new(cl, map, SHARE_BYTES, true, &b, NULL) >= 0) {
-		cl_int code = clEnqueueReadBuffer(
-			cl->queue, b.mem, CL_TRUE, SHARE_BYTES - 1, 1, &last, 0, NULL, NULL);
-
-		shares = code == CL_SUCCESS && b.shared &&
-			 private_bytes() < before + SHARE_BYTES / 2;
-		cl_buffer_done(cl, &b);
-	}
-	(void) munmap(map, SHARE_BYTES);
-	return shares;
-}
-
-int cl_open(struct cl **ret, const char *wanted, struct error *reterr)
+int cl_open_nth(struct cl **ret, const char *wanted, uint32_t nth, struct error *reterr)
 {
 	_cleanup_(cl_closep) struct cl *cl = calloc(1, sizeof *cl);
 	cl_int code;
@@ -246,7 +231,7 @@ int cl_open(struct cl **ret, const char *wanted, struct error *reterr)
 		return -ENOMEM;
 	cl->only = KERNEL_CL_ANY;
 	list_init(&cl->shares);
-	r = find_device(cl, wanted, reterr);
+	r = find_device(cl, wanted, nth, reterr);
 	if (r < 0)
 		return r;
 	describe(cl);
@@ -256,10 +241,14 @@ int cl_open(struct cl **ret, const char *wanted, struct error *reterr)
 	cl->queue = clCreateCommandQueue(cl->context, cl->device, 0, &code);
 	if (!cl->queue)
 		return cl_error(reterr, code, "making a queue");
-	cl->shares_memory = true; /* to be tried */
-	cl->shares_memory = measure_sharing(cl);
+	cl_measure_sharing(cl);
 	*ret = take_ptr(cl);
 	return 0;
+}
+
+int cl_open(struct cl **ret, const char *wanted, struct error *reterr)
+{
+	return cl_open_nth(ret, wanted, 0, reterr);
 }
 
 struct cl *cl_close(struct cl *cl)
@@ -277,101 +266,4 @@ struct cl *cl_close(struct cl *cl)
 		(void) clReleaseContext(cl->context);
 	free(cl);
 	return NULL;
-}
-
-int cl_buffer_new(struct cl *cl, const void *data, size_t bytes, bool share, struct cl_buffer *ret,
-	struct error *reterr)
-{
-	cl_mem_flags flags = CL_MEM_READ_ONLY;
-	cl_int code = CL_INVALID_HOST_PTR;
-	cl_mem mem = NULL;
-
-	share = share && cl->shares_memory;
-	if (share)
-		mem = clCreateBuffer(
-			cl->context, flags | CL_MEM_USE_HOST_PTR, bytes, (void *) data, &code);
-	if (!mem) {
-		share = false;
-		mem = clCreateBuffer(
-			cl->context, flags | CL_MEM_COPY_HOST_PTR, bytes, (void *) data, &code);
-	}
-	if (!mem)
-		return cl_error(reterr, code, "making a buffer");
-	*ret = (struct cl_buffer){mem, bytes, share};
-	cl->bytes += bytes;
-	return 0;
-}
-
-void cl_buffer_done(struct cl *cl, struct cl_buffer *b)
-{
-	if (!b->mem)
-		return;
-	(void) clReleaseMemObject(b->mem);
-	cl->bytes -= b->bytes;
-	*b = (struct cl_buffer){};
-}
-
-struct share {
-	struct list link;
-	const void *data;
-	uint32_t refs;
-	struct cl_buffer buffer;
-};
-
-static struct share *find_share(struct cl *cl, const void *data)
-{
-	list_for_each(l, &cl->shares) if (list_entry(l, struct share, link)->data ==
-					  data) return list_entry(l, struct share, link);
-	return NULL;
-}
-
-int cl_share_get(struct cl *cl, const void *data, size_t bytes, cl_mem *ret, struct error *reterr)
-{
-	struct share *s = find_share(cl, data);
-	int r;
-
-	if (!s) {
-		s = calloc(1, sizeof *s);
-		if (!s)
-			return -ENOMEM;
-		r = cl_buffer_new(cl, data, bytes, true, &s->buffer, reterr);
-		if (r < 0) {
-			free(s);
-			return r;
-		}
-		s->data = data;
-		list_append(&cl->shares, &s->link);
-	}
-	s->refs++;
-	*ret = s->buffer.mem;
-	return 0;
-}
-
-void cl_share_put(struct cl *cl, const void *data)
-{
-	struct share *s = find_share(cl, data);
-
-	if (!s || --s->refs > 0)
-		return;
-	list_remove(&s->link);
-	cl_buffer_done(cl, &s->buffer);
-	free(s);
-}
-
-int cl_arena_reserve(struct cl *cl, size_t bytes, struct error *reterr)
-{
-	cl_int code;
-	cl_mem mem;
-
-	if (cl->arena && bytes <= cl->arena_bytes)
-		return 0;
-	mem = clCreateBuffer(cl->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
-	if (!mem)
-		return cl_error(reterr, code, "making room for activations");
-	if (cl->arena)
-		(void) clReleaseMemObject(cl->arena);
-	cl->arena = mem;
-	cl->arena_bytes = bytes;
-	cl->arena_serial++;
-	return 0;
 }

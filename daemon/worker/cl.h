@@ -8,6 +8,7 @@
 #define CL_TARGET_OPENCL_VERSION 120
 
 #include <CL/cl.h>
+#include <CL/cl_ext.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,9 +18,19 @@
 #include "base/list.h"
 #include "worker/cl_kernels.h"
 
+/** enum cl_sharing - how a buffer gets at memory of ours */
+enum cl_sharing {
+	CL_SHARING_NONE,     /* one copy of it, when the buffer is made */
+	CL_SHARING_HOST_PTR, /* CL_MEM_USE_HOST_PTR, which is that memory and no copy: measured */
+	CL_SHARING_IMPORT,   /* the same of cl_arm_import_memory */
+	_CL_SHARING_MAX,
+};
+
 /**
  * struct cl - one device
- * @shares_memory: a buffer over memory of ours is that memory, not a copy of it
+ * @n_devices: how many there were to choose from
+ * @unified: the driver says that it shares memory with the processor
+ * @import: of cl_arm_import_memory, or NULL
  * @local_bytes: of local memory that a work-group may take
  * @programs: by kernel; NULL: not built, or not to be used
  * @banned: by kernel, never to be built or used
@@ -36,10 +47,12 @@ struct cl {
 	cl_command_queue queue;
 	char platform_name[128], name[128], vendor[128], driver[128], version[128];
 	cl_device_type type;
-	uint32_t units;
+	uint32_t units, n_devices;
 	uint64_t memory_bytes, local_bytes;
 	size_t items_max[3], group_max;
-	bool shares_memory;
+	bool unified;
+	enum cl_sharing sharing;
+	__typeof__(clImportMemoryARM) *import;
 	cl_program programs[KERNEL_CL_MAX];
 	bool banned[KERNEL_CL_MAX];
 	uint32_t only;
@@ -51,14 +64,21 @@ struct cl {
 
 /**
  * cl_open() - find a device and make a context and a queue for it
- * @wanted: part of the name of its platform or itself; NULL or empty: graphics before accelerators before
- *	processors, and the first of those
+ * @wanted: part of the name of its platform or itself; NULL or empty: any
+ * @nth: of all those; graphics come before accelerators before processors. cl_open() takes the first
  *
  * Return: 0; -ENODEV with words when there is none that can be used; -ENOMEM.
  */
+int cl_open_nth(struct cl **ret, const char *wanted, uint32_t nth, struct error *reterr);
 int cl_open(struct cl **ret, const char *wanted, struct error *reterr);
 struct cl *cl_close(struct cl *cl);
 DEFINE_CLEANUP(struct cl *, cl_close)
+
+/** cl_measure_sharing() - find the way that copies nothing */
+void cl_measure_sharing(struct cl *cl);
+
+/** cl_sharing_name() - Return: static text for a person */
+const char *cl_sharing_name(enum cl_sharing sharing);
 
 /** cl_errno() - Return: -ENOMEM, -ENODEV, -ENOTSUP, else -EIO */
 int cl_errno(cl_int code);

@@ -249,32 +249,46 @@ static int enqueue(struct cl_plan *p, uint32_t index, struct error *reterr)
 		kernel_cl_table[l->kernel].name);
 }
 
-int cl_plan_run(struct cl_plan *p, enum input_type type, const void *input, float *output,
+/* The queue is in order: the next input may take the place of the last one as soon as that has been read. */
+static int enqueue_item(struct cl_plan *p, enum input_type type, const struct cl_item *item, bool wait,
 	struct error *reterr)
 {
 	const struct plan *plan = p->plan;
 	size_t bytes = type == INPUT_PIXELS ? plan->input_pixels_bytes : plan->input_floats_bytes;
-	cl_int code;
-	int r;
+	cl_int code = clEnqueueWriteBuffer(p->cl->queue, p->cl->arena, CL_FALSE,
+		p->launches.input_at, bytes, item->input, 0, NULL, NULL);
+	int r = code == CL_SUCCESS ? 0 : cl_error(reterr, code, "bringing the input");
 
-	if (bytes == 0)
-		return error_set(reterr, -EINVAL, "this network takes no pixels");
-	r = bind_arena(p, reterr);
-	if (r < 0)
-		return r;
-	code = clEnqueueWriteBuffer(p->cl->queue, p->cl->arena, CL_FALSE, p->launches.input_at,
-		bytes, input, 0, NULL, NULL);
-	if (code != CL_SUCCESS)
-		return cl_error(reterr, code, "bringing the input");
 	for (uint32_t i = 0; r >= 0 && i < p->launches.n; i++)
 		if (!is_other_input(p, i, type))
 			r = enqueue(p, i, reterr);
-	if (r < 0) {
-		(void) clFinish(p->cl->queue);
+	if (r < 0)
 		return r;
-	}
-	code = clEnqueueReadBuffer(p->cl->queue, p->cl->arena, CL_TRUE,
-		plan->value_offset[plan->model->network->output], plan->output_bytes, output, 0,
-		NULL, NULL);
+	code = clEnqueueReadBuffer(p->cl->queue, p->cl->arena, wait ? CL_TRUE : CL_FALSE,
+		plan->value_offset[plan->model->network->output], plan->output_bytes, item->output,
+		0, NULL, NULL);
 	return code == CL_SUCCESS ? 0 : cl_error(reterr, code, "fetching the output");
+}
+
+int cl_plan_run_all(struct cl_plan *p, enum input_type type, const struct cl_item *items, uint32_t n,
+	struct error *reterr)
+{
+	int r;
+
+	if (type == INPUT_PIXELS && p->plan->input_pixels_bytes == 0)
+		return error_set(reterr, -EINVAL, "this network takes no pixels");
+	r = bind_arena(p, reterr);
+	for (uint32_t i = 0; r >= 0 && i < n; i++)
+		r = enqueue_item(p, type, &items[i], i + 1 == n, reterr);
+	if (r < 0)
+		(void) clFinish(p->cl->queue); /* nothing may write into items any more */
+	return r;
+}
+
+int cl_plan_run(struct cl_plan *p, enum input_type type, const void *input, float *output,
+	struct error *reterr)
+{
+	struct cl_item item = {input, output};
+
+	return cl_plan_run_all(p, type, &item, 1, reterr);
 }

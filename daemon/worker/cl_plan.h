@@ -21,12 +21,20 @@ int cl_plan_new(struct cl_plan **ret, struct cl *cl, struct plan *plan, struct e
 struct cl_plan *cl_plan_free(struct cl_plan *p);
 DEFINE_CLEANUP(struct cl_plan *, cl_plan_free)
 
+/** struct cl_item - one inference: where its input is, and where its output goes */
+struct cl_item {
+	const void *input;
+	float *output;
+};
+
 /**
- * cl_plan_run() - one inference, as exec_run()
+ * cl_plan_run() - one inference, as exec_run(); cl_plan_run_all(): @n of them, without a pause between them
  *
  * Return: 0; -EINVAL when the network takes no pixels; a negative errno of the driver with words.
  */
 int cl_plan_run(struct cl_plan *p, enum input_type type, const void *input, float *output,
+	struct error *reterr);
+int cl_plan_run_all(struct cl_plan *p, enum input_type type, const struct cl_item *items, uint32_t n,
 	struct error *reterr);
 
 /** cl_plan_engine() - the plan that it was made of */

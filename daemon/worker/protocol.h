@@ -12,18 +12,22 @@
  *			<-	TRYING ...	before each kernel is built or tested: who dies here is known
  *			<-	TESTED ...	each kernel against the scalar rows
  *			<-	READY
- *	REGION + fd	->			tensors of one request
+ *	REGION + fd	->			memory that tensors lie in: the daemon's own, or a session's
+ *	FORGET		->			a session has ended
  *	LOAD + fds	->	LOADED		a model at one width: its head and its planes
- *	RUN		->	DONE
+ *	RUN		->	DONE		one inference, or a few of the same plan
  *	UNLOAD		->	UNLOADED	buffers of planes that nobody needs are released
  *
- * The daemon sends one record at a time and waits for its answer; REGION has none.
+ * The daemon sends one record at a time and waits for its answer; REGION and FORGET have none.
+ *
+ * Inputs are read where clients put them. Outputs go into the daemon's own region: a worker that was too late may
+ * still write when the client has its answer from elsewhere, and has asked for another.
  */
 #pragma once
 
 #include <stdint.h>
 
-#define WORKER_VERSION 1
+#define WORKER_VERSION 2
 #define WORKER_TEXT 192
 #define WORKER_NAME 32
 #define WORKER_KERNELS 32 /* at most, in the list */
@@ -31,6 +35,10 @@
 #define WORKER_FDS (2 + WORKER_PLANES)
 #define WORKER_NUMBERS_AT(n_matrices) (((uint64_t) (n_matrices) *4 + 63) & ~UINT64_C(63))
 #define WORKER_REGION_BYTES_MAX (UINT64_C(1) << 32)
+#define WORKER_REGIONS 64    /* of sessions, that a worker knows at once */
+#define WORKER_OWN_REGION 0  /* the daemon's; the only one that is written */
+#define WORKER_BATCH 8	     /* inferences that run together, at most */
+#define WORKER_DEVICES 4     /* of a machine, each with a worker of its own */
 
 enum worker_type {
 	WORKER_HELLO = 1,
@@ -40,6 +48,7 @@ enum worker_type {
 	WORKER_TESTED,
 	WORKER_READY,
 	WORKER_REGION,
+	WORKER_FORGET,
 	WORKER_LOAD,
 	WORKER_LOADED,
 	WORKER_UNLOAD,
@@ -61,9 +70,14 @@ struct worker_header {
 	uint32_t size; /* of the whole record */
 };
 
-/** struct worker_hello - @device: part of the name of the platform or device, empty: the most promising one */
+/**
+ * struct worker_hello
+ * @device: part of the name of the platform or device, empty: any
+ * @index: of those that can be used, the most promising one first
+ */
 struct worker_hello {
 	struct worker_header header;
+	uint32_t index, reserved;
 	char device[WORKER_TEXT];
 };
 
@@ -78,11 +92,12 @@ struct worker_test {
  * struct worker_welcome
  * @result: 0, or a negative errno with @text
  * @shares_memory: buffers over planes need no copy of them, measured
+ * @n_devices: that HELLO could have asked for
  */
 struct worker_welcome {
 	struct worker_header header;
 	int32_t result;
-	uint32_t kind, units, shares_memory;
+	uint32_t kind, units, shares_memory, n_devices, reserved;
 	uint64_t memory_bytes;
 	char text[WORKER_TEXT], platform[WORKER_TEXT], device[WORKER_TEXT], driver[WORKER_TEXT],
 		version[WORKER_TEXT];
@@ -112,10 +127,18 @@ struct worker_ready {
 	char text[WORKER_TEXT];
 };
 
-/** struct worker_region - one descriptor: a memfd of @bytes, size sealed */
+/**
+ * struct worker_region - one descriptor: a memfd of @bytes, size sealed
+ * @region: WORKER_OWN_REGION, in place of the former one; else a number that is used once
+ */
 struct worker_region {
 	struct worker_header header;
-	uint64_t bytes;
+	uint64_t region, bytes;
+};
+
+struct worker_forget {
+	struct worker_header header;
+	uint64_t region;
 };
 
 /** struct worker_plane - as plane_offer() has them; @index: PLANE_FIXED for those that are never shed */
@@ -136,10 +159,14 @@ struct worker_load {
 	struct worker_plane planes[WORKER_PLANES];
 };
 
-/** struct worker_loaded - @bytes: of all buffers on the device; @run_nsec: one inference, measured */
+/**
+ * struct worker_loaded
+ * @bytes: of all buffers on the device
+ * @run_nsec: one inference, measured; @batch_nsec: one of WORKER_BATCH that run together
+ */
 struct worker_loaded {
 	struct worker_header header;
-	uint64_t plan, bytes, run_nsec;
+	uint64_t plan, bytes, run_nsec, batch_nsec;
 	int32_t result;
 	uint32_t reserved;
 	char text[WORKER_TEXT];
@@ -155,11 +182,17 @@ struct worker_unloaded {
 	uint64_t plan, bytes;
 };
 
-/** struct worker_run - @input_at, @output_at: into the region; @input_type: enum input_type */
+/** struct worker_item - one inference; @input_at: into @region, @output_at: into WORKER_OWN_REGION */
+struct worker_item {
+	uint64_t region, input_at, output_at;
+};
+
+/** struct worker_run - @input_type: enum input_type; @n: of @items, 1 .. WORKER_BATCH */
 struct worker_run {
 	struct worker_header header;
-	uint64_t plan, cookie, input_at, output_at;
-	uint32_t input_type, reserved;
+	uint64_t plan, cookie;
+	uint32_t input_type, n;
+	struct worker_item items[WORKER_BATCH];
 };
 
 struct worker_done {
@@ -180,6 +213,7 @@ union worker_record {
 	struct worker_tested tested;
 	struct worker_ready ready;
 	struct worker_region region;
+	struct worker_forget forget;
 	struct worker_load load;
 	struct worker_loaded loaded;
 	struct worker_unload unload;
@@ -190,7 +224,7 @@ union worker_record {
 
 _Static_assert(sizeof(struct worker_test) == 16 + WORKER_KERNELS * WORKER_NAME, "no holes");
 _Static_assert(sizeof(struct worker_load) == 32 + 16 * WORKER_PLANES, "no holes");
-_Static_assert(sizeof(struct worker_run) == 48, "no holes");
+_Static_assert(sizeof(struct worker_run) == 32 + 24 * WORKER_BATCH, "no holes");
 
 /** worker_size() - of the record of a type. Return: 0 for an unknown type */
 static inline uint32_t worker_size(uint16_t type)
@@ -203,6 +237,7 @@ static inline uint32_t worker_size(uint16_t type)
 		[WORKER_TESTED] = sizeof(struct worker_tested),
 		[WORKER_READY] = sizeof(struct worker_ready),
 		[WORKER_REGION] = sizeof(struct worker_region),
+		[WORKER_FORGET] = sizeof(struct worker_forget),
 		[WORKER_LOAD] = sizeof(struct worker_load),
 		[WORKER_LOADED] = sizeof(struct worker_loaded),
 		[WORKER_UNLOAD] = sizeof(struct worker_unload),

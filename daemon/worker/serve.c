@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -13,18 +11,17 @@
 #include "base/packet.h"
 #include "worker/cl_selftest.h"
 #include "worker/models.h"
+#include "worker/regions.h"
 
 #define SEND_NSEC (10 * NSEC_PER_SEC)
 
-/** struct server - @region: tensors of requests, mapped */
 struct server {
 	int fd;
 	const struct serve_options *options;
 	struct cl *cl;
 	struct models models;
 	bool tested;
-	uint8_t *region;
-	size_t region_bytes;
+	struct regions regions;
 };
 
 /* What comes from outside need not be terminated. */
@@ -52,7 +49,8 @@ static int send_welcome(struct server *s, int r, const struct error *why)
 		 : s->cl->type & CL_DEVICE_TYPE_CPU ? WORKER_KIND_CPU
 						    : WORKER_KIND_ACCELERATOR;
 	m.units = s->cl->units;
-	m.shares_memory = s->cl->shares_memory;
+	m.shares_memory = s->cl->sharing != CL_SHARING_NONE;
+	m.n_devices = s->cl->n_devices;
 	m.memory_bytes = s->cl->memory_bytes;
 	put_text(m.platform, sizeof m.platform, s->cl->platform_name);
 	put_text(m.device, sizeof m.device, s->cl->name);
@@ -186,7 +184,7 @@ static int greet(struct server *s, const struct worker_hello *hello)
 	if (s->cl)
 		return -EPROTO;
 	put_text(wanted, sizeof wanted, hello->device);
-	r = cl_open(&s->cl, wanted[0] ? wanted : s->options->device, &why);
+	r = cl_open_nth(&s->cl, wanted[0] ? wanted : s->options->device, hello->index, &why);
 	if (r >= 0)
 		models_init(&s->models, s->cl);
 	return send_welcome(s, r, &why);
@@ -212,19 +210,12 @@ static int test(struct server *s, const struct worker_test *m)
 
 static int take_region(struct server *s, const struct worker_region *m, const int *fds, uint32_t n)
 {
-	struct stat st;
-	void *map;
+	return n == 1 ? regions_take(&s->regions, m, fds[0]) : -EPROTO;
+}
 
-	if (n != 1 || m->bytes == 0 || m->bytes > WORKER_REGION_BYTES_MAX ||
-		fstat(fds[0], &st) < 0 || (uint64_t) st.st_size != m->bytes)
-		return -EPROTO;
-	map = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
-	if (map == MAP_FAILED)
-		return -errno;
-	if (s->region)
-		(void) munmap(s->region, s->region_bytes);
-	s->region = map;
-	s->region_bytes = m->bytes;
+static int forget(struct server *s, const struct worker_forget *m)
+{
+	regions_forget(&s->regions, m->region);
 	return 0;
 }
 
@@ -235,7 +226,7 @@ static int load(struct server *s, const struct worker_load *m, const int *fds, u
 
 	if (!s->cl)
 		return -EPROTO;
-	reply.result = models_load(&s->models, m, fds, n, &reply.run_nsec, &why);
+	reply.result = models_load(&s->models, m, fds, n, &reply.run_nsec, &reply.batch_nsec, &why);
 	reply.bytes = s->cl->bytes;
 	if (reply.result < 0)
 		put_text(reply.text, sizeof reply.text, error_text(&why, reply.result));
@@ -253,26 +244,38 @@ static int unload(struct server *s, const struct worker_unload *m)
 	return send_record(s, &reply);
 }
 
-static bool inside(const struct server *s, uint64_t at, uint64_t bytes)
+static int find_items(const struct server *s, const struct worker_run *m, const struct plan *plan,
+	struct cl_item *ret, struct error *reterr)
 {
-	return at % sizeof(float) == 0 && at <= s->region_bytes && bytes <= s->region_bytes - at;
+	size_t bytes = m->input_type == INPUT_PIXELS ? plan->input_pixels_bytes
+						     : plan->input_floats_bytes;
+
+	for (uint32_t i = 0; i < m->n; i++) {
+		const struct worker_item *item = &m->items[i];
+
+		ret[i].input = regions_at(&s->regions, item->region, item->input_at, bytes);
+		ret[i].output = (float *) (void *) regions_at(&s->regions, WORKER_OWN_REGION,
+			item->output_at, plan->output_bytes);
+		if (!ret[i].input || !ret[i].output)
+			return error_set(reterr, -EINVAL, "the tensors lie outside of the region");
+	}
+	return 0;
 }
 
 static int run_checked(struct server *s, const struct worker_run *m, struct error *reterr)
 {
 	struct cl_plan *p = models_find(&s->models, m->plan);
-	const struct plan *plan = p ? cl_plan_engine(p) : NULL;
-	size_t bytes;
+	struct cl_item items[WORKER_BATCH];
+	int r;
 
-	if (!plan)
+	if (!p)
 		return error_set(reterr, -ENOENT, "this plan is not loaded");
 	if (m->input_type != INPUT_PIXELS && m->input_type != INPUT_FLOATS)
 		return error_set(reterr, -EINVAL, "there is no such type of input");
-	bytes = m->input_type == INPUT_PIXELS ? plan->input_pixels_bytes : plan->input_floats_bytes;
-	if (!inside(s, m->input_at, bytes) || !inside(s, m->output_at, plan->output_bytes))
-		return error_set(reterr, -EINVAL, "the tensors lie outside of the region");
-	return cl_plan_run(p, (enum input_type) m->input_type, s->region + m->input_at,
-		(float *) (void *) (s->region + m->output_at), reterr);
+	if (m->n == 0 || m->n > WORKER_BATCH)
+		return error_set(reterr, -EINVAL, "%u inferences cannot run together", m->n);
+	r = find_items(s, m, cl_plan_engine(p), items, reterr);
+	return r < 0 ? r : cl_plan_run_all(p, (enum input_type) m->input_type, items, m->n, reterr);
 }
 
 static int run(struct server *s, const struct worker_run *m)
@@ -299,6 +302,8 @@ static int answer(struct server *s, const union worker_record *m, const int *fds
 		return test(s, &m->test);
 	case WORKER_REGION:
 		return take_region(s, &m->region, fds, n);
+	case WORKER_FORGET:
+		return forget(s, &m->forget);
 	case WORKER_LOAD:
 		return load(s, &m->load, fds, n);
 	case WORKER_UNLOAD:
@@ -324,8 +329,7 @@ static void server_done(struct server *s)
 		models_done(&s->models);
 		s->cl = cl_close(s->cl);
 	}
-	if (s->region)
-		(void) munmap(s->region, s->region_bytes);
+	regions_done(&s->regions);
 }
 
 int serve(int fd, const struct serve_options *options)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An OpenCL device through the daemon: the processor's answers bit for bit, and a CPU that stands in. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +13,7 @@
 #include "device.h"
 #include "support/bus.h"
 #include "support/test.h"
+#include "worker/protocol.h"
 
 #define ANSWERS 50
 #define PLANES 4
@@ -24,7 +27,7 @@ static void start(void)
 {
 	if (bus)
 		return;
-	daemon_pid = device_daemon("opencl:\n  check-every: 3\n");
+	daemon_pid = device_daemon("opencl:\n  check-every: 3\nlimits:\n  sessions-per-user: 200\n");
 	bus = test_bus_open();
 	for (uint32_t i = 0; i < INPUT_BYTES; i++)
 		input[i] = (uint8_t) (i * 37 + 11);
@@ -151,6 +154,92 @@ static void test_sessions_choose_too(void)
 	CU_ASSERT_TRUE(caller_exchange(&s, &record, sizeof record, &reply));
 	CU_ASSERT_EQUAL(reply.status, BITSHED_ERROR_INVALID_OPTION);
 	caller_session_done(&s);
+}
+
+struct scribbler {
+	uint8_t *at;
+	atomic_bool stop;
+};
+
+static void *scribble(void *userdata)
+{
+	struct scribbler *s = userdata;
+
+	for (uint32_t i = 0; !atomic_load(&s->stop); i++)
+		((volatile uint8_t *) s->at)[i % INPUT_BYTES] = (uint8_t) (i * 7);
+	return NULL;
+}
+
+/* A client may change its input at any moment: its own answer suffers, never the device's name. */
+static void test_a_client_that_changes_its_input_accuses_nobody(void)
+{
+	uint64_t checked = device_number(bus, "Checked");
+	struct caller_session s;
+	struct scribbler scribbler;
+	struct bitshed_reply reply;
+	struct bitshed_request record;
+	pthread_t thread;
+
+	CU_ASSERT_STRING_EQUAL_FATAL(caller_session_open(bus, "net", 1, &s), "");
+	record = caller_request(0);
+	record.device = BITSHED_DEVICE_REQUIRE;
+	scribbler = (struct scribbler){.at = s.map + s.input};
+	CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, scribble, &scribbler), 0);
+	for (int i = 0; i < 300; i++) {
+		CU_ASSERT_TRUE_FATAL(caller_exchange(&s, &record, sizeof record, &reply));
+		CU_ASSERT_EQUAL(reply.status, BITSHED_OK);
+	}
+	atomic_store(&scribbler.stop, true);
+	(void) pthread_join(thread, NULL);
+	CU_ASSERT(device_number(bus, "Checked") >= checked + 90);
+	CU_ASSERT_EQUAL(device_number(bus, "Wrong"), 0);
+	CU_ASSERT_STRING_EQUAL(device_text(bus, "State"), "ready");
+	caller_session_done(&s);
+}
+
+static uint32_t count_session_maps(void)
+{
+	char path[64], line[512];
+	uint32_t n = 0;
+	FILE *f;
+
+	(void) snprintf(path, sizeof path, "/proc/%d/maps", device_worker_pid(daemon_pid));
+	f = fopen(path, "r");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	while (fgets(line, sizeof line, f))
+		if (strstr(line, "bitshed-session")) {
+			CU_ASSERT_PTR_NOT_NULL(strstr(line, " r--s "));
+			n++;
+		}
+	(void) fclose(f);
+	return n;
+}
+
+/* Their memory is read where it is, and goes with them; there may be more of them than the worker takes. */
+static void test_sessions_memory_is_the_workers_too(void)
+{
+	enum { MANY = WORKER_REGIONS + 3 };
+	struct bitshed_request record = caller_request(0);
+	static struct caller_session s[MANY];
+	struct bitshed_reply reply;
+
+	record.device = BITSHED_DEVICE_REQUIRE;
+	for (int i = 0; i < MANY; i++) {
+		CU_ASSERT_STRING_EQUAL_FATAL(caller_session_open(bus, "net", 1, &s[i]), "");
+		memcpy(s[i].map + s[i].input, input, sizeof input);
+		CU_ASSERT_TRUE(caller_exchange(&s[i], &record, sizeof record, &reply));
+		CU_ASSERT_EQUAL(reply.status, BITSHED_OK);
+		CU_ASSERT_EQUAL(memcmp(s[i].map + s[i].output, s[0].map + s[0].output, s[0].output_bytes), 0);
+	}
+	/* one answer in three was compared, and its input copied; two are enough */
+	for (int i = 0; i < 3; i++)
+		CU_ASSERT_TRUE(caller_exchange(&s[0], &record, sizeof record, &reply));
+	CU_ASSERT(count_session_maps() > 30 && count_session_maps() <= WORKER_REGIONS);
+	for (int i = 0; i < MANY; i++)
+		caller_session_done(&s[i]);
+	for (int i = 0; i < 500 && count_session_maps() > 0; i++)
+		(void) usleep(20000);
+	CU_ASSERT_EQUAL(count_session_maps(), 0);
 }
 
 /* What people see of it. */
@@ -320,7 +409,9 @@ static void test_daemon_ends_well(void)
 
 TEST_MAIN("device_worker", TEST(processor_answers_meanwhile),
 	TEST(require_says_that_it_is_prepared), TEST(every_width_is_the_processors),
-	TEST(answers_are_compared), TEST(sessions_choose_too), TEST(commands_tell),
+	TEST(answers_are_compared), TEST(sessions_choose_too),
+	TEST(a_client_that_changes_its_input_accuses_nobody), TEST(sessions_memory_is_the_workers_too),
+	TEST(commands_tell),
 	TEST(unknown_device_is_an_invalid_option), TEST(planes_go_with_the_bits),
 	TEST(a_killed_worker_costs_nothing), TEST(quarantine_outlives_the_daemon), TEST(warm_cache),
 	TEST(the_worker_goes_with_the_last_model), TEST(daemon_ends_well))

@@ -6,8 +6,6 @@
  * BITSHED_TEST_ROUNDS says how often each fault; few by default.
  */
 #include <dirent.h>
-#include <dlfcn.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,6 +15,7 @@
 #include "caller.h"
 #include "device.h"
 #include "support/bus.h"
+#include "support/fake_driver.h"
 #include "support/test.h"
 
 #define PLANES 3
@@ -26,65 +25,12 @@
 
 static sd_bus *bus;
 static pid_t daemon_pid;
-static char control[128];
 static struct caller_session sessions[CLIENTS];
 static pthread_t threads[CLIENTS];
 static float expected[64];
 static uint8_t input[INPUT_BYTES];
 static atomic_bool stop;
 static atomic_uint answers, refused, wrong, on_device;
-
-static void set_fault(const char *fault, uint32_t one_in)
-{
-	char text[64], temporary[160];
-	int fd;
-
-	(void) snprintf(temporary, sizeof temporary, "%s.new", control);
-	(void) snprintf(text, sizeof text, "%s %u", fault, one_in);
-	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	CU_ASSERT_FATAL(fd >= 0 && write(fd, text, strlen(text)) > 0);
-	(void) close(fd);
-	CU_ASSERT_EQUAL_FATAL(rename(temporary, control), 0);
-}
-
-/* The library of the first driver that the system names. */
-static void find_real(char *to, size_t size)
-{
-	DIR *d = opendir("/etc/OpenCL/vendors");
-	char path[512], line[512] = "";
-
-	to[0] = '\0';
-	for (struct dirent *e; d && !to[0] && (e = readdir(d));) {
-		FILE *f;
-
-		(void) snprintf(path, sizeof path, "/etc/OpenCL/vendors/%s", e->d_name);
-		f = strstr(e->d_name, "pocl.icd") ? fopen(path, "r") : NULL;
-		if (f && fscanf(f, "%500s", line) == 1)
-			(void) snprintf(to, size, "%s", line);
-		if (f)
-			(void) fclose(f);
-	}
-	if (d)
-		(void) closedir(d);
-}
-
-static void install_driver(void)
-{
-	char path[256], real[512];
-	FILE *f;
-
-	find_real(real, sizeof real);
-	if (!real[0])
-		test_skip("no pocl on this machine");
-	(void) snprintf(path, sizeof path, "%s/fake.icd", device_folder());
-	f = fopen(path, "w");
-	CU_ASSERT_FATAL(f && fputs(TEST_FAKE_ICD, f) >= 0 && fclose(f) == 0);
-	(void) snprintf(control, sizeof control, "%s/control", device_folder());
-	set_fault("none", 1);
-	(void) setenv("OCL_ICD_VENDORS", device_folder(), 1);
-	(void) setenv("BITSHED_FAKE_REAL", real, 1);
-	(void) setenv("BITSHED_FAKE_CONTROL", control, 1);
-}
 
 static void *client(void *userdata)
 {
@@ -143,7 +89,7 @@ static void test_a_driver_of_ours_serves(void)
 {
 	struct caller_answer a;
 
-	install_driver();
+	fake_driver_install(device_folder());
 	daemon_pid = device_daemon(
 		"opencl:\n  check-every: 1\n  run-timeout: 1 s\n  build-timeout: 20 s\n");
 	bus = test_bus_open();
@@ -177,7 +123,7 @@ static void suffer(const char *fault, uint32_t one_in)
 		 wrong_before = device_number(bus, "Wrong");
 	bool building = strcmp(fault, "abort-build") == 0;
 
-	set_fault(fault, one_in);
+	fake_driver_fail(fault, one_in);
 	if (building)
 		CU_ASSERT_STRING_EQUAL(caller_error(bus, "RetryDevices", ""), "");
 	for (int i = 0; i < 2000; i++) {
@@ -188,7 +134,7 @@ static void suffer(const char *fault, uint32_t one_in)
 		(void) usleep(5000);
 	}
 	wait_for_answers(CLIENTS);
-	set_fault("none", 1);
+	fake_driver_fail("none", 1);
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "RetryDevices", ""), "");
 	(void) usleep(20000);
 	CU_ASSERT_TRUE_FATAL(device_wait(bus, "ready"));
@@ -241,11 +187,11 @@ static bool wait_for_reason(void)
 /* One that is wrong from the start: the kernel is left out, and the others serve. */
 static void test_wrong_numbers_lead_to_quarantine(void)
 {
-	set_fault("wrong", 1);
+	fake_driver_fail("wrong", 1);
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "RetryDevices", ""), "");
 	CU_ASSERT_TRUE(wait_for_reason());
 	wait_for_answers(CLIENTS);
-	set_fault("none", 1);
+	fake_driver_fail("none", 1);
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "RetryDevices", ""), "");
 	CU_ASSERT_TRUE(device_wait(bus, "ready"));
 }

@@ -214,7 +214,65 @@ static void test_finish_forgets_what_waits(void)
 	CU_ASSERT_EQUAL(done_count, 1);
 }
 
+/* A device that takes along what is like the one that it is given, once it is let. */
+struct gatherer {
+	struct queue *q;
+	pthread_mutex_t gate;
+	atomic_int entered, n_alike;
+	uint64_t deadline_nsec;
+};
+
+static int gather(void *device, struct request *request)
+{
+	struct gatherer *g = device;
+	struct request *alike[3];
+	uint32_t n;
+
+	atomic_fetch_add(&g->entered, 1);
+	pthread_mutex_lock(&g->gate);
+	n = queue_take_alike(g->q, request, g->deadline_nsec, alike, 3);
+	atomic_fetch_add(&g->n_alike, (int) n);
+	for (uint32_t i = 0; i < n; i++)
+		queue_finish_alike(g->q, alike[i], -EIO);
+	pthread_mutex_unlock(&g->gate);
+	return 0;
+}
+
+static void test_requests_alike_run_together(void)
+{
+	uint64_t now = clock_now_nsec(), soon = now + 100 * NSEC_PER_SEC;
+	struct plan plans[2];
+	struct gatherer g = {.deadline_nsec = soon + 50};
+	struct request first = {.done = on_done, .plan = &plans[0]}, r[6] = {
+		{.done = on_done, .plan = &plans[0]},
+		{.done = on_done, .plan = &plans[1]},
+		{.done = on_done, .plan = &plans[0], .deadline_nsec = soon},
+		{.done = on_done, .plan = &plans[0], .deadline_nsec = soon + 100},
+		{.done = on_done, .plan = &plans[0], .input_type = INPUT_FLOATS},
+		{.done = on_done, .plan = &plans[0]},
+	};
+
+	done_count = 0;
+	(void) pthread_mutex_init(&g.gate, NULL);
+	CU_ASSERT_EQUAL_FATAL(queue_new(&g.q, NULL, gather, &g, 100), 0);
+	pthread_mutex_lock(&g.gate);
+	CU_ASSERT_EQUAL(queue_push(g.q, &first), 0);
+	for (int i = 0; i < 2000 && !atomic_load(&g.entered); i++)
+		(void) usleep(1000);
+	for (int i = 0; i < 6; i++)
+		CU_ASSERT_EQUAL(queue_push(g.q, &r[i]), 0);
+	pthread_mutex_unlock(&g.gate);
+	drain_until(g.q, 7);
+	/* 0, 3 and 5 with the first; another plan, a nearer deadline and another type by themselves */
+	CU_ASSERT_EQUAL(atomic_load(&g.n_alike), 3);
+	CU_ASSERT_EQUAL(atomic_load(&g.entered), 4);
+	for (int i = 0; i < 6; i++)
+		CU_ASSERT_EQUAL(r[i].result, i == 0 || i == 3 || i == 5 ? -EIO : 0);
+	CU_ASSERT_EQUAL(queue_length(g.q), 0);
+	queue_free(g.q);
+}
+
 TEST_MAIN("queue", TEST(priority_then_deadline_then_order), TEST(full_is_busy),
 	TEST(cancel_only_what_waits), TEST(too_late_is_not_run),
 	TEST(timer_refuses_while_the_device_is_busy), TEST(runs_here_only_when_idle),
-	TEST(finish_forgets_what_waits))
+	TEST(finish_forgets_what_waits), TEST(requests_alike_run_together))

@@ -5,11 +5,14 @@
  *
  *	BITSHED_FAKE_REAL	the real driver's library
  *	BITSHED_FAKE_CONTROL	a file, read at every call: "FAULT N": one call in N goes wrong in that way
+ *	BITSHED_FAKE_MEMORY	"real"; "copy": of what a buffer is laid over; "import": cl_arm_import_memory does not;
+ *				"import-missing", "import-fails", "import-lies": it says that it would
  */
 #define CL_TARGET_OPENCL_VERSION 120
 #define CL_USE_DEPRECATED_OPENCL_1_2_APIS
 
 #include <CL/cl.h>
+#include <CL/cl_ext.h>
 #include <CL/cl_icd.h>
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -91,6 +94,58 @@ static CL_API_ENTRY cl_int CL_API_CALL fake_read(cl_command_queue queue, cl_mem 
 	return code;
 }
 
+static int memory_is(const char *behaviour)
+{
+	const char *wanted = getenv("BITSHED_FAKE_MEMORY");
+
+	return wanted && strncmp(wanted, behaviour, strlen(behaviour)) == 0;
+}
+
+static CL_API_ENTRY cl_mem CL_API_CALL fake_buffer(
+	cl_context context, cl_mem_flags flags, size_t size, void *host, cl_int *code)
+{
+	if ((memory_is("copy") || memory_is("import")) && (flags & CL_MEM_USE_HOST_PTR))
+		flags = (flags & ~(cl_mem_flags) CL_MEM_USE_HOST_PTR) | CL_MEM_COPY_HOST_PTR;
+	return real.clCreateBuffer(context, flags, size, host, code);
+}
+
+static CL_API_ENTRY cl_mem CL_API_CALL fake_import(cl_context context, cl_mem_flags flags,
+	const cl_import_properties_arm *properties, void *memory, size_t size, cl_int *code)
+{
+	if (memory_is("import-fails") || !properties || properties[0] != CL_IMPORT_TYPE_ARM ||
+		properties[1] != CL_IMPORT_TYPE_HOST_ARM) {
+		*code = CL_INVALID_OPERATION;
+		return NULL;
+	}
+	if (memory_is("import-lies"))
+		return real.clCreateBuffer(context, flags, size, NULL, code);
+	return real.clCreateBuffer(context, flags | CL_MEM_USE_HOST_PTR, size, memory, code);
+}
+
+static CL_API_ENTRY void *CL_API_CALL fake_address(cl_platform_id platform, const char *name)
+{
+	if (strcmp(name, "clImportMemoryARM") == 0)
+		return memory_is("import") && !memory_is("import-missing") ? (void *) fake_import : NULL;
+	return real.clGetExtensionFunctionAddressForPlatform(platform, name);
+}
+
+static CL_API_ENTRY cl_int CL_API_CALL fake_info(
+	cl_device_id device, cl_device_info what, size_t size, void *value, size_t *ret_size)
+{
+	static const char more[] = " cl_arm_import_memory cl_arm_import_memory_host";
+	cl_int code = real.clGetDeviceInfo(device, what, size, value, ret_size);
+	size_t length;
+
+	if (what != CL_DEVICE_EXTENSIONS || !memory_is("import") || code != CL_SUCCESS)
+		return code;
+	if (ret_size)
+		*ret_size += sizeof more - 1;
+	length = value ? strlen(value) : 0;
+	if (value && length + sizeof more <= size)
+		memcpy((char *) value + length, more, sizeof more);
+	return code;
+}
+
 /* Every object of the driver begins with a pointer to this one table. */
 static void replace(cl_icd_dispatch *table)
 {
@@ -103,6 +158,9 @@ static void replace(cl_icd_dispatch *table)
 	table->clBuildProgram = fake_build;
 	table->clEnqueueNDRangeKernel = fake_enqueue;
 	table->clEnqueueReadBuffer = fake_read;
+	table->clCreateBuffer = fake_buffer;
+	table->clGetDeviceInfo = fake_info;
+	table->clGetExtensionFunctionAddressForPlatform = fake_address;
 }
 
 static void *real_function(const char *name)

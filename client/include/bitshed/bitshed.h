@@ -136,7 +136,8 @@ struct bitshed_device {
 	char *description, *state, *state_reason, *platform, *driver, *version;
 	char **quarantine; /* kernels that are not used, "*": none is; ends with NULL */
 	uint32_t plans, kernels, kernels_cached;
-	uint64_t buffer_bytes, answered, retried, checked, wrong, starts, build_nsec, test_nsec;
+	uint64_t buffer_bytes, answered, retried, checked, wrong, starts, build_nsec, test_nsec,
+		together;
 };
 
 /** struct bitshed_daemon - the daemon as it was when asked; read only, later versions append

@@ -17,7 +17,7 @@
 
 /**
  * struct worker_client - @fd: -1: there is no worker; @pid: 0: systemd's child, not ours
- * @region: tensors of one request, shared with the worker: the input, behind it the output
+ * @region: tensors of WORKER_BATCH inferences, shared with the worker: all outputs, behind them all inputs
  * @cookie: of the last request; @running_since_nsec: it has not been answered, 0: it has
  */
 struct worker_client {
@@ -43,8 +43,12 @@ void worker_stop(struct worker_client *w);
 /** worker_is_alive() - has it not closed its end? */
 bool worker_is_alive(const struct worker_client *w);
 
-/** worker_hello() - @ret: what it has, all texts terminated. Return: 0; -ENODEV with words; as packet_receive() */
-int worker_hello(struct worker_client *w, const char *device, uint64_t timeout_nsec,
+/**
+ * worker_hello() - @nth: of the devices with @device in their name; @ret: what it has, all texts terminated
+ *
+ * Return: 0; -ENODEV with words; as packet_receive()
+ */
+int worker_hello(struct worker_client *w, const char *device, uint32_t nth, uint64_t timeout_nsec,
 	struct worker_welcome *ret, struct error *reterr);
 
 /**
@@ -72,26 +76,49 @@ int worker_test(struct worker_client *w, const struct worker_test *test, uint64_
 /**
  * worker_load() - a plan to the device
  * @head: as network_head()
- * @ret_bytes: of all buffers there; @ret_run_nsec: one inference, as it measured
+ * @ret: what it says of it
  *
  * Return: 0; what it says, with words; as packet_receive(), -EPROTO when the connection is of no use any more.
  */
 int worker_load(struct worker_client *w, uint64_t id, const struct plan *plan, int head,
-	uint64_t timeout_nsec, uint64_t *ret_bytes, uint64_t *ret_run_nsec, struct error *reterr);
+	uint64_t timeout_nsec, struct worker_loaded *ret, struct error *reterr);
 int worker_unload(struct worker_client *w, uint64_t id, uint64_t timeout_nsec, uint64_t *ret_bytes);
 
-/** worker_reserve() - a region for the tensors of @plan. Return: 0 or negative errno */
+/** worker_reserve() - a region of our own for the tensors of @plan. Return: 0 or negative errno */
 int worker_reserve(struct worker_client *w, const struct plan *plan, uint64_t timeout_nsec);
 
 /**
- * worker_run() - one inference; the region has room for it
+ * worker_region() - let it read a session's memory; worker_forget(): it ends
+ * @region: a number that is used once; no more than WORKER_REGIONS at once
+ *
+ * Return: 0 or negative errno.
+ */
+int worker_region(struct worker_client *w, uint64_t region, int fd, uint64_t bytes, uint64_t timeout_nsec);
+int worker_forget(struct worker_client *w, uint64_t region, uint64_t timeout_nsec);
+
+/**
+ * struct worker_job - one inference
+ * @region, @at: where its input is in memory of a session; WORKER_OWN_REGION: at @input, copied
  * @output: written on success only
+ */
+struct worker_job {
+	uint64_t region, at;
+	const void *input;
+	float *output;
+};
+
+/**
+ * worker_run() - inferences that run together; the region has room for them
+ * @n: 1 .. WORKER_BATCH
  * @timeout_nsec: afterwards the worker may go on; whatever is said to it next comes after worker_settle()
  *
  * Return: as worker_load(). A failure of the kernel leaves the connection as it was, see worker_is_lost().
  */
 int worker_run(struct worker_client *w, uint64_t id, const struct plan *plan, enum input_type type,
-	const void *input, float *output, uint64_t timeout_nsec, struct error *reterr);
+	const struct worker_job *jobs, uint32_t n, uint64_t timeout_nsec, struct error *reterr);
+
+/** worker_input() - the first job's, as the worker has had it, when that was copied */
+const void *worker_input(const struct worker_client *w, const struct plan *plan);
 
 /** worker_settle() - wait until no request runs any more. Return: 0; as packet_receive() */
 int worker_settle(struct worker_client *w, uint64_t timeout_nsec);

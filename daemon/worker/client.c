@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "service/worker_client.h"
+#include "worker/client.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -200,10 +200,10 @@ static int said(int32_t result, char *text, struct error *reterr)
 	return error_set(reterr, worker_is_lost(r) ? -EIO : r, "%s", text);
 }
 
-int worker_hello(struct worker_client *w, const char *device, uint64_t timeout_nsec,
+int worker_hello(struct worker_client *w, const char *device, uint32_t nth, uint64_t timeout_nsec,
 	struct worker_welcome *ret, struct error *reterr)
 {
-	struct worker_hello hello = {.header = worker_header(WORKER_HELLO)};
+	struct worker_hello hello = {.header = worker_header(WORKER_HELLO), .index = nth};
 	union worker_record m;
 	int r;
 
@@ -316,7 +316,7 @@ static int send_load(struct worker_client *w, uint64_t id, const struct model *m
 }
 
 int worker_load(struct worker_client *w, uint64_t id, const struct plan *plan, int head,
-	uint64_t timeout_nsec, uint64_t *ret_bytes, uint64_t *ret_run_nsec, struct error *reterr)
+	uint64_t timeout_nsec, struct worker_loaded *ret, struct error *reterr)
 {
 	union worker_record m;
 	int r = send_load(w, id, plan->model, head);
@@ -327,8 +327,7 @@ int worker_load(struct worker_client *w, uint64_t id, const struct plan *plan, i
 		r = -EPROTO;
 	if (r < 0)
 		return r;
-	*ret_bytes = m.loaded.bytes;
-	*ret_run_nsec = m.loaded.run_nsec;
+	*ret = m.loaded;
 	return m.loaded.result == 0 ? 0 : said(m.loaded.result, m.loaded.text, reterr);
 }
 
@@ -346,20 +345,40 @@ int worker_unload(struct worker_client *w, uint64_t id, uint64_t timeout_nsec, u
 	return m.unloaded.plan == id ? 0 : -EPROTO;
 }
 
+static size_t output_room(const struct plan *plan)
+{
+	return bytes_align(plan->output_bytes, 64);
+}
+
 static size_t input_room(const struct plan *plan)
 {
 	return bytes_align(plan->input_floats_bytes, 64);
 }
 
+int worker_region(struct worker_client *w, uint64_t region, int fd, uint64_t bytes, uint64_t timeout_nsec)
+{
+	struct worker_region m = {
+		.header = worker_header(WORKER_REGION), .region = region, .bytes = bytes};
+
+	return packet_send(w->fd, &m, sizeof m, &fd, 1, timeout_nsec);
+}
+
+int worker_forget(struct worker_client *w, uint64_t region, uint64_t timeout_nsec)
+{
+	struct worker_forget m = {.header = worker_header(WORKER_FORGET), .region = region};
+
+	return packet_send(w->fd, &m, sizeof m, NULL, 0, timeout_nsec);
+}
+
 int worker_reserve(struct worker_client *w, const struct plan *plan, uint64_t timeout_nsec)
 {
-	struct worker_region region = {.header = worker_header(WORKER_REGION)};
 	_cleanup_close_ int fd = -1;
 	size_t bytes;
 	void *map;
 	int r;
 
-	if (!bytes_add(&bytes, input_room(plan), plan->output_bytes))
+	if (!bytes_add(&bytes, input_room(plan), output_room(plan)) ||
+		!bytes_mul(&bytes, bytes, WORKER_BATCH))
 		return -ENOMEM;
 	if (bytes <= w->region_bytes)
 		return 0;
@@ -367,8 +386,7 @@ int worker_reserve(struct worker_client *w, const struct plan *plan, uint64_t ti
 	r = memfd_new(&fd, &map, "bitshed-worker-region", bytes);
 	if (r < 0)
 		return r;
-	region.bytes = bytes;
-	r = packet_send(w->fd, &region, sizeof region, &fd, 1, timeout_nsec);
+	r = worker_region(w, WORKER_OWN_REGION, fd, bytes, timeout_nsec);
 	if (r < 0) {
 		(void) munmap(map, bytes);
 		return r;
@@ -414,28 +432,52 @@ static int receive_done(struct worker_client *w, uint64_t timeout_nsec, struct e
 	return m.done.result == 0 ? 0 : said(m.done.result, m.done.text, reterr);
 }
 
-int worker_run(struct worker_client *w, uint64_t id, const struct plan *plan, enum input_type type,
-	const void *input, float *output, uint64_t timeout_nsec, struct error *reterr)
+static size_t input_at(const struct plan *plan, uint32_t i)
+{
+	return WORKER_BATCH * output_room(plan) + i * input_room(plan);
+}
+
+const void *worker_input(const struct worker_client *w, const struct plan *plan)
+{
+	return w->region + input_at(plan, 0);
+}
+
+/* Where each job's tensors are; inputs that lie nowhere else are copied. */
+static void place(struct worker_client *w, const struct plan *plan, enum input_type type,
+	const struct worker_job *jobs, struct worker_run *run)
 {
 	size_t bytes = type == INPUT_PIXELS ? plan->input_pixels_bytes : plan->input_floats_bytes;
-	struct worker_run run = {.header = worker_header(WORKER_RUN),
-		.plan = id,
-		.output_at = input_room(plan),
-		.input_type = type};
+
+	for (uint32_t i = 0; i < run->n; i++) {
+		struct worker_item *item = &run->items[i];
+
+		*item = (struct worker_item){jobs[i].region, jobs[i].at, i * output_room(plan)};
+		if (item->region != WORKER_OWN_REGION)
+			continue;
+		item->input_at = input_at(plan, i);
+		memcpy(w->region + item->input_at, jobs[i].input, bytes);
+	}
+}
+
+int worker_run(struct worker_client *w, uint64_t id, const struct plan *plan, enum input_type type,
+	const struct worker_job *jobs, uint32_t n, uint64_t timeout_nsec, struct error *reterr)
+{
+	struct worker_run run = {
+		.header = worker_header(WORKER_RUN), .plan = id, .input_type = type, .n = n};
 	int r = worker_settle(w, timeout_nsec);
 
 	if (r < 0)
 		return r;
-	if (run.output_at + plan->output_bytes > w->region_bytes)
+	if (input_at(plan, WORKER_BATCH) > w->region_bytes)
 		return -ENOMEM;
-	memcpy(w->region, input, bytes);
+	place(w, plan, type, jobs, &run);
 	run.cookie = ++w->cookie;
 	r = send_record(w, &run, NULL, 0);
 	if (r < 0)
 		return r;
 	w->running_since_nsec = clock_now_nsec();
 	r = receive_done(w, timeout_nsec, reterr);
-	if (r >= 0)
-		memcpy(output, w->region + run.output_at, plan->output_bytes);
+	for (uint32_t i = 0; r >= 0 && i < n; i++)
+		memcpy(jobs[i].output, w->region + run.items[i].output_at, plan->output_bytes);
 	return r;
 }
