@@ -16,7 +16,7 @@
 #include "convert/quantize/fit.h"
 #include "convert/quantize/gptq.h"
 
-#define TASK_ROWS 4
+#define TASK_ROWS 8
 #define ROUNDS 20
 /* Of a width against the one with a plane less. */
 #define WIDTH_WEIGHT 2.0
@@ -40,12 +40,11 @@ static int fit_widths(struct work *w, uint32_t first, uint32_t end, const struct
 {
 	struct coded *c = w->c;
 	size_t groups = (size_t) c->rows * c->groups;
-	int r = 0;
+	float *alpha[BITS_PLANES_MAX] = {};
 
-	for (uint32_t p = 1; r >= 0 && p <= c->alpha_widths; p++)
-		r = gptq_scales(c->alpha_at + groups * (p * (p - 1) / 2) + (size_t) first * c->groups * p,
-			&w->core, w->weights, first, end, m, p);
-	return r;
+	for (uint32_t p = 1; p <= c->alpha_widths; p++)
+		alpha[p - 1] = c->alpha_at + groups * (p * (p - 1) / 2) + (size_t) first * c->groups * p;
+	return c->alpha_widths > 0 ? gptq_scales(alpha, &w->core, w->weights, first, end, m) : 0;
 }
 
 /* The codes of the first planes move up, the planes after them are fitted to what is left. */

@@ -87,8 +87,12 @@ static void test_every_prefix_is_a_good_model(void)
 	CU_ASSERT_EQUAL_FATAL(
 		quantizer_find("bcq")->run(&plain, weights, ROWS, COLUMNS, &options, NULL), 0);
 	for (uint32_t planes = 2; planes <= 4; planes++) {
-		CU_ASSERT_EQUAL(gptq_scales(alpha, &nested, weights, 0, ROWS, m, planes), 0);
-		CU_ASSERT_EQUAL(gptq_scales(plain_alpha, &plain, weights, 0, ROWS, m, planes), 0);
+		float *at[4] = {}, *plain_at[4] = {};
+
+		at[planes - 1] = alpha;
+		plain_at[planes - 1] = plain_alpha;
+		CU_ASSERT_EQUAL(gptq_scales(at, &nested, weights, 0, ROWS, m), 0);
+		CU_ASSERT_EQUAL(gptq_scales(plain_at, &plain, weights, 0, ROWS, m), 0);
 		double with = output_error(m, &nested, alpha, planes);
 		double without = output_error(m, &plain, plain_alpha, planes);
 

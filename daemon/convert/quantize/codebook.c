@@ -48,9 +48,11 @@ uint32_t codebook_nearest(const struct codebook *b, double w)
 int codebook_finish(struct coded *c, const float *weights, uint32_t first, uint32_t end,
 	const struct metric *m)
 {
-	int r = gptq_scales(c->alpha + (size_t) first * c->groups * c->planes, c, weights, first, end, m,
-		c->planes);
+	float *alpha[BITS_PLANES_MAX] = {};
+	int r;
 
+	alpha[c->planes - 1] = c->alpha + (size_t) first * c->groups * c->planes;
+	r = gptq_scales(alpha, c, weights, first, end, m);
 	for (uint32_t row = first; r >= 0 && row < end; row++)
 		gptq_turn_negative(c, row);
 	return r;

@@ -6,8 +6,9 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "convert/quantize/rank_update.h"
 
-int equations_init(struct equations *e, const struct coded *c, uint32_t planes)
+static int init_row(struct equations *e, const struct coded *c, uint32_t planes)
 {
 	size_t n = (size_t) c->groups * planes, size;
 
@@ -23,13 +24,30 @@ int equations_init(struct equations *e, const struct coded *c, uint32_t planes)
 	return e->product && e->gram && e->right && e->factor && e->x ? 0 : -ENOMEM;
 }
 
-void equations_done(struct equations *e)
+int equations_new_rows(struct equations **ret, const struct coded *c, uint32_t planes)
 {
-	free(e->product);
-	free(e->gram);
-	free(e->right);
-	free(e->factor);
-	free(e->x);
+	_cleanup_(equations_free_rows) struct equations *e = calloc(ROWS_TOGETHER, sizeof *e);
+	int r = e ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; r >= 0 && i < MIN_OF(c->rows, (uint32_t) ROWS_TOGETHER); i++)
+		r = init_row(&e[i], c, planes);
+	if (r >= 0)
+		*ret = take_ptr(e);
+	return r;
+}
+
+void equations_free_rows(struct equations **p)
+{
+	struct equations *e = *p;
+
+	for (uint32_t i = 0; e && i < ROWS_TOGETHER; i++) {
+		free(e[i].product);
+		free(e[i].gram);
+		free(e[i].right);
+		free(e[i].factor);
+		free(e[i].x);
+	}
+	free(e);
 }
 
 static double plane_sign(const struct coded *c, uint8_t code, uint32_t plane)
@@ -37,28 +55,46 @@ static double plane_sign(const struct coded *c, uint8_t code, uint32_t plane)
 	return code >> (c->planes - 1 - plane) & 1 ? 1 : -1;
 }
 
-static void make_product(
-	struct equations *e, const struct coded *c, const uint8_t *codes, const struct metric *m)
+/* The columns @begin .. @begin + @n - 1 of all rows, which lie in one group. */
+static void add_block(struct equations *e, uint32_t rows, const struct coded *c, const uint8_t *codes,
+	const struct metric *m, uint32_t begin, uint32_t n, double *factor, double **to)
 {
-	size_t columns = c->columns;
+	uint32_t planes = e->planes, n_to = rows * planes;
+	struct rank_update u = {.to = to, .n_to = n_to, .rank = n, .factor = factor,
+		.from = m->h + (size_t) begin * c->columns, .stride = c->columns, .end = c->columns};
 
-	memset(e->product, 0, e->groups * e->planes * columns * sizeof *e->product);
-	for (uint32_t t = 0; t < columns; t++)
-		for (uint32_t i = 0; i < e->planes; i++) {
-			double *to = e->product + (t / c->group_columns * e->planes + i) * columns;
-			double sign = plane_sign(c, codes[t], i);
+	for (uint32_t row = 0; row < rows; row++)
+		for (uint32_t i = 0; i < planes; i++) {
+			size_t v = (size_t) (begin / c->group_columns) * planes + i;
 
-			for (uint32_t j = 0; j < columns; j++)
-				to[j] += sign * m->h[t * columns + j];
+			to[row * planes + i] = e[row].product + v * c->columns;
+			for (uint32_t k = 0; k < n; k++)
+				factor[k * n_to + row * planes + i] =
+					plane_sign(c, codes[(size_t) row * c->columns + begin + k], i);
 		}
+	rank_update(&u);
 }
 
-void equations_make(struct equations *e, const struct coded *c, const uint8_t *codes,
-	const float *weights, const struct metric *m)
+static void make_products(struct equations *e, uint32_t rows, const struct coded *c, const uint8_t *codes,
+	const struct metric *m)
 {
-	size_t n = e->groups * e->planes;
+	double factor[RANK_MAX * ROWS_TOGETHER * BITS_PLANES_MAX], *to[ROWS_TOGETHER * BITS_PLANES_MAX];
 
-	make_product(e, c, codes, m);
+	for (uint32_t row = 0; row < rows; row++)
+		memset(e[row].product, 0,
+			(size_t) e[row].groups * e[row].planes * c->columns * sizeof *e[row].product);
+	for (uint32_t begin = 0, n; begin < c->columns; begin += n) {
+		uint32_t end = (begin / c->group_columns + 1) * c->group_columns;
+
+		n = MIN_OF(MIN_OF(end, c->columns) - begin, (uint32_t) RANK_MAX);
+		add_block(e, rows, c, codes, m, begin, n, factor, to);
+	}
+}
+
+static void make_gram(struct equations *e, const struct coded *c, const uint8_t *codes, const float *weights)
+{
+	size_t n = (size_t) e->groups * e->planes;
+
 	memset(e->gram, 0, n * n * sizeof *e->gram);
 	for (size_t v = 0; v < n; v++) {
 		const double *from = e->product + v * c->columns;
@@ -72,6 +108,14 @@ void equations_make(struct equations *e, const struct coded *c, const uint8_t *c
 				to[i] += plane_sign(c, codes[t], i) * from[t];
 		}
 	}
+}
+
+void equations_make(struct equations *e, uint32_t rows, const struct coded *c, const uint8_t *codes,
+	const float *weights, const struct metric *m)
+{
+	make_products(e, rows, c, codes, m);
+	for (uint32_t row = 0; row < rows; row++)
+		make_gram(&e[row], c, codes + (size_t) row * c->columns, weights + (size_t) row * c->columns);
 }
 
 /* Cholesky in place; a column that depends on earlier ones gets no pivot and the answer 0. */

@@ -43,15 +43,15 @@ int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t en
 	const struct metric *m, const struct quantize_options *options, struct error *reterr);
 
 /**
- * gptq_scales() - the best scales of the first @planes planes, all groups of a row together, in the
- * metric
- * @alpha: [end - first][groups][planes]; may come out negative
+ * gptq_scales() - the best scales of the first planes, all groups of a row together, in the metric
+ * @alpha: [c->planes], alpha[p - 1] those of the first p planes, [end - first][groups][p], or NULL;
+ *	may come out negative
  *
  * These differ from a refit by popcounts (methods D4.2), which knows only the plain metric.
  * Return: 0 or -ENOMEM. Any thread.
  */
-int gptq_scales(float *alpha, const struct coded *c, const float *weights, uint32_t first,
-	uint32_t end, const struct metric *m, uint32_t planes);
+int gptq_scales(float *const *alpha, const struct coded *c, const float *weights, uint32_t first,
+	uint32_t end, const struct metric *m);
 
 /** gptq_turn_negative() - planes with a negative scale are turned over, so that all scales are magnitudes */
 void gptq_turn_negative(struct coded *c, uint32_t row);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A row in the metric of its inputs: the best scales for given codes, and better codes for all
- * widths at once.
+ * Rows in the metric of their inputs: the best scales for given codes, and better codes for all
+ * widths at once. A few rows go together, so that H is read once for all of them.
  */
 #pragma once
 
 #include "convert/quantize/metric.h"
+
+/** Most rows of one call. */
+#define ROWS_TOGETHER 8
 
 /**
  * struct equations - least squares for the scales of one row: A^T H A x = A^T H w
@@ -19,11 +22,17 @@ struct equations {
 	double *product, *gram, *right, *factor, *x;
 };
 
-int equations_init(struct equations *e, const struct coded *c, uint32_t planes);
-void equations_done(struct equations *e);
+/** equations_new_rows() - for up to ROWS_TOGETHER rows of @c, an array */
+int equations_new_rows(struct equations **ret, const struct coded *c, uint32_t planes);
+/** equations_free_rows() - for _cleanup_ */
+void equations_free_rows(struct equations **e);
 
-/** equations_make() - for the first planes of @codes, one row */
-void equations_make(struct equations *e, const struct coded *c, const uint8_t *codes,
+/**
+ * equations_make() - for the first planes of @codes
+ * @e: [rows], all of as many planes; @rows: 1..ROWS_TOGETHER
+ * @codes, @weights: [rows][columns]
+ */
+void equations_make(struct equations *e, uint32_t rows, const struct coded *c, const uint8_t *codes,
 	const float *weights, const struct metric *m);
 
 /** equations_solve() - e->x: [groups][planes], scales when only the first @planes planes are kept
@@ -31,24 +40,28 @@ void equations_make(struct equations *e, const struct coded *c, const uint8_t *c
 void equations_solve(struct equations *e, uint32_t planes);
 
 /**
- * struct refine - scratch for one row at a time; one per thread
- * @value: [planes][groups][codes], what the prefix of a code means
- * @gradient: [planes][columns], H (w - decoded)
+ * struct refine - scratch for rows; one per thread
+ * @row: [rows], its equations among @equations
+ * @factor: [RANK_MAX][rows * planes]; @to: [rows * planes]
  */
 struct refine {
-	struct equations equations;
-	double *value, *gradient, *target, lambda[BITS_PLANES_MAX];
+	uint32_t rows;
+	struct equations *equations;
+	struct refine_row *row;
+	double *factor, **to;
 };
 
-int refine_init(struct refine *r, const struct coded *c);
+/** refine_init() - @rows: 1..ROWS_TOGETHER, the most that will go together */
+int refine_init(struct refine *r, const struct coded *c, uint32_t rows);
 void refine_done(struct refine *r);
 
 /**
- * refine_row() - descend on the sum over widths of lambda * (w - decoded)^T H (w - decoded), one
+ * refine_rows() - descend on the sum over widths of lambda * (w - decoded)^T H (w - decoded), one
  * code at a time, refitting all scales between rounds
- * @codes: of the row; in and out
+ * @rows: up to those of refine_init()
+ * @codes: [rows][columns]; in and out
  *
- * The sum never rises. A width counts by the inverse of its error at the start, so all fall alike.
+ * The sum of no row ever rises. A width counts by the inverse of its error at the start, so all fall alike.
  */
-void refine_row(struct refine *r, const struct coded *c, uint8_t *codes, const float *weights,
+void refine_rows(struct refine *r, uint32_t rows, const struct coded *c, uint8_t *codes, const float *weights,
 	const struct metric *m);
