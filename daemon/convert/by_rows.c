@@ -33,7 +33,8 @@ static void run_task(void *userdata, uint32_t task, uint32_t thread)
 	uint32_t n = b->columns, first = task * w->task_rows, end = MIN_OF(first + w->task_rows, b->rows);
 
 	if (!w->metric)
-		w->r[task] = metric_new(&own, w->moment->h + (size_t) task * n * n, n, &w->errors[task]);
+		w->r[task] = metric_new(&own, w->moment->h + (size_t) task * n * n, n, NULL,
+			&w->errors[task]);
 	if (w->r[task] >= 0)
 		w->r[task] = b->run(b->userdata, first, end, own ?: w->metric, &w->errors[task]);
 }
@@ -44,7 +45,7 @@ int by_rows_run(const struct by_rows *b, const struct second_moment *moment, str
 	_cleanup_(work_done) struct work w = {.b = b, .moment = moment,
 		.task_rows = moment->groups > 1 ? b->rows / moment->groups : b->task_rows};
 	uint32_t tasks = (b->rows - 1) / w.task_rows + 1;
-	int r = moment->groups > 1 ? 0 : metric_new(&w.metric, moment->h, b->columns, reterr);
+	int r = moment->groups > 1 ? 0 : metric_new(&w.metric, moment->h, b->columns, threads, reterr);
 
 	if (r < 0)
 		return r;

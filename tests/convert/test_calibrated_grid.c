@@ -51,7 +51,7 @@ static void test_compensated_grid_keeps_the_output_better(void)
 	float scale[ROWS], same[ROWS];
 
 	draw();
-	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(integer_grid(&plain, scale, weights, ROWS, COLUMNS), 0);
 	CU_ASSERT_EQUAL_FATAL(calibrated_grid(&compensated, same, weights, ROWS, COLUMNS, &inputs, NULL, NULL), 0);
 	for (int row = 0; row < ROWS; row++)

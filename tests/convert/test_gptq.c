@@ -55,7 +55,7 @@ static void test_output_errs_less_than_without_compensation(void)
 {
 	_cleanup_(metric_freep) struct metric *m = NULL;
 
-	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL, NULL), 0);
 	for (uint32_t planes = 1; planes <= 4; planes++) {
 		struct quantize_options options = {.planes = planes, .group_columns = 128};
 		_cleanup_(coded_done) struct coded plain = {0}, gptq = {0};
@@ -81,7 +81,7 @@ static void test_every_prefix_is_a_good_model(void)
 	_cleanup_(coded_done) struct coded nested = {0}, plain = {0};
 	static float alpha[ROWS * 2 * 4], plain_alpha[ROWS * 2 * 4];
 
-	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(
 		quantize_gptq(&nested, weights, ROWS, COLUMNS, moment, &options, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(
@@ -111,7 +111,7 @@ static void test_scales_are_optimal(void)
 	_cleanup_(metric_freep) struct metric *m = NULL;
 	_cleanup_(coded_done) struct coded c = {0};
 
-	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(quantize_gptq(&c, weights, ROWS, COLUMNS, moment, &options, NULL), 0);
 	double best = output_error(m, &c, c.alpha, 2);
 	for (uint32_t i = 0; i < 6; i++)
@@ -128,7 +128,7 @@ static void test_rows_are_independent(void)
 	_cleanup_(metric_freep) struct metric *m = NULL;
 	_cleanup_(coded_done) struct coded whole = {0}, parts = {0};
 
-	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(metric_new(&m, moment, COLUMNS, NULL, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(
 		quantize_gptq(&whole, weights, ROWS, COLUMNS, moment, &options, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(

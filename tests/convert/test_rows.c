@@ -22,7 +22,7 @@ static void test_draw(void)
 	for (int kind = 0; kind < 2; kind++)
 		sample_fill(&samples, weights[kind], ROWS * COLUMNS, kind);
 	moments_draw(&samples, moment, x, COLUMNS, 600);
-	CU_ASSERT_EQUAL_FATAL(metric_new(&metric, moment, COLUMNS, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(metric_new(&metric, moment, COLUMNS, NULL, NULL), 0);
 }
 
 static void allocate(struct coded *c, const struct quantizer *q, uint32_t planes)
@@ -137,7 +137,7 @@ static void test_odd_rows(void)
 			struct error e = {0};
 
 			h[0] = h[10] = planes % 2;
-			CU_ASSERT_EQUAL_FATAL(metric_new(&own, h, 9, NULL), 0);
+			CU_ASSERT_EQUAL_FATAL(metric_new(&own, h, 9, NULL, NULL), 0);
 			CU_ASSERT_EQUAL_FATAL(coded_allocate(&c, CODING_SUM, 3, 9, 9, planes, false, NULL), 0);
 			c.offset = calloc(3, sizeof *c.offset);
 			w[20] = 0;

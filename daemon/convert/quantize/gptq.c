@@ -292,7 +292,7 @@ int quantize_gptq(struct coded *ret, const float *weights, uint32_t rows, uint32
 		false, reterr);
 	if (r < 0)
 		return r;
-	r = metric_new(&m, second_moment, columns, reterr);
+	r = metric_new(&m, second_moment, columns, NULL, reterr);
 	if (r < 0)
 		return r;
 	r = gptq_rows(&c, weights, 0, rows, m, options, reterr);

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "convert/quantize/quantizer.h"
+#include "engine/threads.h"
 
 /**
  * struct metric - what an error in a row of weights costs at the layer's output; immutable
@@ -19,11 +20,14 @@ struct metric;
  * @second_moment: [columns][columns], symmetric, in the order of the matrix' columns; only read
  * here
  *
- * One percent of the mean of the diagonal is added to it (methods C3). Takes columns^3 steps.
+ * @threads: or NULL
+ *
+ * One percent of the mean of the diagonal is added to it (methods C3). Takes columns^3 / 3 steps; their
+ * order does not depend on @threads.
  * Return: 0; -EINVAL with words when @second_moment is not finite or far from positive; -ENOMEM.
  */
-int metric_new(
-	struct metric **ret, const double *second_moment, uint32_t columns, struct error *reterr);
+int metric_new(struct metric **ret, const double *second_moment, uint32_t columns, struct threads *threads,
+	struct error *reterr);
 struct metric *metric_free(struct metric *m);
 DEFINE_CLEANUP(struct metric *, metric_free)
 
