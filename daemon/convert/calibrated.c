@@ -15,6 +15,7 @@
 #include "convert/integer.h"
 #include "convert/quantize/fit.h"
 #include "convert/quantize/gptq.h"
+#include "convert/quantize/rank_update.h"
 
 #define TASK_ROWS 8
 #define ROUNDS 20
@@ -107,48 +108,80 @@ static uint32_t best_child(const float *alpha, uint32_t planes, uint32_t core, u
 	return best;
 }
 
-/*
- * Chooses the added planes of a row again, column by column; every width passes its own error on.
- * @now: [added planes][columns], scratch
+/**
+ * struct wider - rows that go together, at the widths beyond the core's
+ * @now: [rows][added planes][columns], the weights as the errors of that width so far have moved them
+ * @to: [rows * added planes], the same; @factor: [RANK_MAX][rows * added planes]
  */
-static void compensate(struct work *w, uint32_t row, const struct metric *m, double *now)
+struct wider {
+	double *now, *factor, *to[TASK_ROWS * BITS_PLANES_MAX];
+	uint32_t first, n, more;
+};
+
+/* Chooses the added planes of one row again in columns @begin .. @end - 1; every width passes its own error on. */
+static void compensate(struct work *w, const struct wider *x, uint32_t i, uint32_t begin, uint32_t end,
+	const struct metric *m)
 {
 	struct coded *c = w->c;
-	uint32_t more = c->planes - w->core.planes;
+	uint32_t row = x->first + i, more = x->more;
 	uint8_t *codes = c->codes + (size_t) row * c->columns;
+	double *const *to = x->to + (size_t) i * more;
 
-	for (uint32_t k = 0; k < more; k++)
-		for (uint32_t t = 0; t < c->columns; t++)
-			now[k * c->columns + t] = w->weights[(size_t) row * c->columns + t];
-	for (uint32_t t = 0; t < c->columns; t++) {
+	for (uint32_t t = begin; t < end; t++) {
 		const float *alpha =
 			c->alpha + ((size_t) row * c->groups + t / c->group_columns) * c->planes;
 		const double *u = m->u + (size_t) t * c->columns;
+		double *factor = x->factor + ((size_t) (t - begin) * x->n + i) * more;
 		double wanted[BITS_PLANES_MAX], value[BITS_PLANES_MAX];
 
 		for (uint32_t k = 0; k < more; k++)
-			wanted[k] = now[k * c->columns + t];
+			wanted[k] = to[k][t];
 		codes[t] = (uint8_t) best_child(alpha, c->planes, w->core.planes, codes[t], wanted, value);
 		for (uint32_t k = 0; k < more; k++) {
-			double error = (wanted[k] - value[k]) / u[t], *to = now + (size_t) k * c->columns;
+			double error = (wanted[k] - value[k]) / u[t];
 
-			for (uint32_t j = t + 1; j < c->columns; j++)
-				to[j] -= error * u[j];
+			factor[k] = -error;
+			for (uint32_t j = t + 1; j < end; j++)
+				to[k][j] -= error * u[j];
 		}
+	}
+}
+
+static void compensate_rows(struct work *w, struct wider *x, const struct metric *m)
+{
+	uint32_t columns = w->c->columns, n_to = x->n * x->more;
+	struct rank_update u = {.to = x->to, .n_to = n_to, .factor = x->factor, .stride = columns, .end = columns};
+
+	for (uint32_t i = 0; i < n_to; i++) {
+		x->to[i] = x->now + (size_t) i * columns;
+		for (uint32_t t = 0; t < columns; t++)
+			x->to[i][t] = (double) w->weights[(size_t) (x->first + i / x->more) * columns + t];
+	}
+	for (uint32_t begin = 0; begin < columns; begin += RANK_MAX) {
+		u.first = MIN_OF(begin + RANK_MAX, columns);
+		u.rank = (uint32_t) u.first - begin;
+		u.from = m->u + (size_t) begin * columns;
+		for (uint32_t i = 0; i < x->n; i++)
+			compensate(w, x, i, begin, (uint32_t) u.first, m);
+		rank_update(&u);
 	}
 }
 
 static int widen_rows(struct work *w, uint32_t first, uint32_t end, const struct metric *m)
 {
 	uint32_t more = w->c->planes - w->core.planes;
-	_cleanup_free_ double *now = malloc((size_t) more * w->c->columns * sizeof *now);
-	int r = now ? 0 : -ENOMEM;
+	_cleanup_free_ double *now = malloc((size_t) TASK_ROWS * more * w->c->columns * sizeof *now);
+	_cleanup_free_ double *factor = malloc((size_t) RANK_MAX * TASK_ROWS * more * sizeof *factor);
+	struct wider x = {.now = now, .factor = factor, .first = first, .more = more};
+	int r = now && factor ? 0 : -ENOMEM;
 
 	for (uint32_t row = first; r >= 0 && row < end; row++) {
 		r = add_planes(w, row);
 		integer_scales(w->c, row);
-		if (r >= 0)
-			compensate(w, row, m, now);
+	}
+	for (; r >= 0 && x.first < end; x.first += x.n) {
+		x.n = MIN_OF(end - x.first, (uint32_t) TASK_ROWS);
+		compensate_rows(w, &x, m);
 	}
 	return r;
 }
