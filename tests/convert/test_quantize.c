@@ -581,9 +581,29 @@ static void test_odd_matrices(void)
 				}
 }
 
+/* Weights of one sign but for what is pruned: there is nothing to share out on the other side. */
+static void test_levels_ascend(void)
+{
+	struct source samples = SAMPLES_INIT;
+	float w[4 * 40];
+
+	sample_fill(&samples, w, ARRAY_SIZE(w), 1);
+	for (size_t i = 0; i < ARRAY_SIZE(w); i++)
+		w[i] = i % 5 ? fabsf(w[i]) : -0.01f * fabsf(w[i]);
+	for (uint32_t m = 0; m < n_plain; m++)
+		for (uint32_t planes = quantizers[m].planes_min; planes <= quantizers[m].planes_max; planes++) {
+			struct quantize_options options = {.planes = planes, .group_columns = 64};
+			_cleanup_(coded_done) struct coded c = {0};
+
+			CU_ASSERT_EQUAL_FATAL(quantizers[m].run(&c, w, 4, 40, &options, NULL), 0);
+			for (uint32_t i = 1; c.level && i < 4u << planes; i++)
+				CU_ASSERT_TRUE(i % (1u << planes) == 0 || c.level[i] >= c.level[i - 1]);
+		}
+}
+
 TEST_MAIN("quantize", TEST(draw), TEST(every_method_codes_to_its_nearest_value),
 	TEST(more_planes_err_less), TEST(methods_beat_their_baselines), TEST(new_methods_beat_their_baselines), TEST(ecsq_saves_a_bit),
 	TEST(importance), TEST(analytic_numbers), TEST(units_of_esb),
 	TEST(linear_is_exact_on_its_grid), TEST(prefixes_of_bcq_are_good_models),
 	TEST(eight_planes), TEST(identities), TEST(rows_are_independent), TEST(refusals),
-	TEST(odd_matrices))
+	TEST(odd_matrices), TEST(levels_ascend))

@@ -42,6 +42,8 @@ static uint32_t start_levels(float *levels, uint32_t n, const struct span *s, fl
 		high = fmaxf(high, s->weights[i]);
 	}
 	negative = high > low ? (uint32_t) lroundf((float) (n - 1) * (-low / (high - low))) : 0;
+	low = fminf(low, -threshold); /* levels ascend, where one side is pruned altogether, too */
+	high = fmaxf(high, threshold);
 	for (uint32_t i = 0; i < negative; i++)
 		levels[i] = low + (-threshold - low) * (float) i / (float) negative;
 	levels[negative] = 0;
