@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Both sides are planes (engine/kernels/bitserial_scalar.c has the formula). An item takes one row and a run of
- * BITSERIAL_COLUMNS packed columns, whose words lie in a line: compilers like the loop as it stands.
+ * COLUMNS packed columns, whose words lie in a line: compilers like the loop as it stands.
  */
-#ifndef BITSERIAL_COLUMNS
-#define BITSERIAL_COLUMNS 4
+#ifndef COLUMNS
+#define COLUMNS 4
 #endif
 #include "common.clh"
+#include "popcount.clh"
 
 /* sum over activation planes of 2^m * popcount(w & plane m), @n words; without @w of the column alone */
 static inline int count_bits(__global const ulong *w, __global const ulong *d, uint n, uint planes,
@@ -18,7 +19,7 @@ static inline int count_bits(__global const ulong *w, __global const ulong *d, u
 		ulong c = 0;
 
 		for (uint k = 0; k < n; k++)
-			c += popcount(w[k] & d[(ulong) m * words + k]);
+			c += count_word(w[k] & d[(ulong) m * words + k]);
 		sum += (int) c << m;
 	}
 	return sum;
@@ -32,7 +33,7 @@ static inline int count_column(__global const ulong *d, uint n, uint planes, uin
 		ulong c = 0;
 
 		for (uint k = 0; k < n; k++)
-			c += popcount(d[(ulong) m * words + k]);
+			c += count_word(d[(ulong) m * words + k]);
 		sum += (int) c << m;
 	}
 	return sum;
@@ -64,14 +65,14 @@ __kernel void bitserial(LAUNCH_ARGS, PLANE_ARGS)
 	__global const struct launch *l = launches + launch_index;
 	__global const ulong *const plane[LAUNCH_PLANES] = PLANES(l);
 	uint row = get_global_id(0), group = get_global_id(2);
-	uint first = get_global_id(1) * BITSERIAL_COLUMNS, pixels = l->out_height * l->out_width;
+	uint first = get_global_id(1) * COLUMNS, pixels = l->out_height * l->out_width;
 	ulong column_words = (ulong) l->activation_planes * l->words;
 	__global const ulong *bits = (__global const ulong *) (arena + l->scratch_at);
 
 	if (row >= l->rows)
 		return;
 	row += group * l->rows;
-	for (uint n = first; n < min(first + BITSERIAL_COLUMNS, pixels); n++)
+	for (uint n = first; n < min(first + COLUMNS, pixels); n++)
 		store_sum(arena, l, numbers, row, n * l->out_channels + row,
 			multiply(l, numbers, plane, row,
 				bits + ((ulong) group * pixels + n) * column_words));

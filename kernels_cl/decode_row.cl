@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Few output pixels, matrix times vector: nothing to share. */
-#ifndef DECODE_COLUMNS
-#define DECODE_COLUMNS 1
+#ifndef COLUMNS
+#define COLUMNS 1
 #endif
-#define DECODE_NAME decode_row
+#define PRODUCT_NAME decode_row
 #include "decode.clh"

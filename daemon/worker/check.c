@@ -20,6 +20,17 @@ static int check_kernel(struct cl *cl, uint32_t i, const char *cache, FILE *out)
 	return r;
 }
 
+/* Does the device lack something for it? */
+static bool is_absent(const struct cl *cl, uint32_t i, FILE *out)
+{
+	uint32_t missing = kernel_cl_table[i].needs & ~cl->has;
+
+	if (missing && !cl->emulates)
+		fprintf(out, "  %-18s needs %s\n", kernel_cl_table[i].name,
+			kernel_cl_need_name((enum kernel_cl_need) missing));
+	return missing && !cl->emulates;
+}
+
 static int test_kernel(struct cl *cl, uint32_t i, const char *cache, FILE *out)
 {
 	uint64_t begin = clock_now_nsec();
@@ -37,7 +48,7 @@ static int test_kernel(struct cl *cl, uint32_t i, const char *cache, FILE *out)
 	return r;
 }
 
-int check_device(const struct serve_options *options, bool probe, FILE *out)
+int check_device(const struct serve_options *options, bool probe, bool emulate, FILE *out)
 {
 	_cleanup_(cl_closep) struct cl *cl = NULL;
 	struct error why = {};
@@ -49,13 +60,17 @@ int check_device(const struct serve_options *options, bool probe, FILE *out)
 	}
 	fprintf(out,
 		"%s: %s, driver %s, %s\n%u units, %lu MiB, local memory %lu KiB, groups of %zu, "
-		"%s\n",
+		"%s, tuned as %s\n",
 		cl->platform_name, cl->name, cl->driver, cl->version, cl->units,
 		cl->memory_bytes >> 20, cl->local_bytes >> 10, cl->group_max,
-		cl_sharing_name(cl->sharing));
+		cl_sharing_name(cl->sharing), cl_vendor_name(cl->tuning.vendor));
 	if (probe)
 		return 0;
+	if (emulate)
+		kernel_cl_emulate(cl);
 	for (uint32_t i = 0; i < kernel_cl_count; i++) {
+		if (is_absent(cl, i, out))
+			continue;
 		r = check_kernel(cl, i, options->cache, out);
 		first = first < 0 ? first : r;
 	}

@@ -7,5 +7,11 @@
 
 #include "worker/serve.h"
 
-/** check_device() - @probe: only look for one. Return: 0 when every kernel is right, else the first errno */
-int check_device(const struct serve_options *options, bool probe, FILE *out);
+/**
+ * check_device() - build and test every kernel
+ * @probe: only look for a device
+ * @emulate: also the kernels that the device lacks an extension for, see kernel_cl_emulate()
+ *
+ * Return: 0 when every kernel is right, else the first errno
+ */
+int check_device(const struct serve_options *options, bool probe, bool emulate, FILE *out);

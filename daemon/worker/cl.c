@@ -221,6 +221,35 @@ static void describe(struct cl *cl)
 		cl->items_max, NULL);
 }
 
+bool cl_has_extension(const struct cl *cl, const char *name)
+{
+	_cleanup_free_ char *all = NULL;
+	size_t bytes = 0, n = strlen(name);
+
+	if (clGetDeviceInfo(cl->device, CL_DEVICE_EXTENSIONS, 0, NULL, &bytes) != CL_SUCCESS)
+		return false;
+	all = calloc(1, bytes + 1);
+	if (!all ||
+		clGetDeviceInfo(cl->device, CL_DEVICE_EXTENSIONS, bytes, all, NULL) != CL_SUCCESS)
+		return false;
+	for (const char *p = all; (p = strstr(p, name)); p += n)
+		if ((p == all || p[-1] == ' ') && (p[n] == ' ' || p[n] == '\0'))
+			return true;
+	return false;
+}
+
+static void tune(struct cl *cl)
+{
+	const char *const names[] = {cl->name, cl->vendor, cl->platform_name};
+
+	for (enum kernel_cl_need n = 1; kernel_cl_need_name(n); n <<= 1)
+		if (cl_has_extension(cl, kernel_cl_need_name(n)))
+			cl->has |= n;
+	cl_tune(cl, cl_vendor_of(cl->type & CL_DEVICE_TYPE_CPU,
+			    (uint32_t) device_number(cl->device, CL_DEVICE_VENDOR_ID), names));
+	kernel_cl_probe(cl);
+}
+
 int cl_open_nth(struct cl **ret, const char *wanted, uint32_t nth, struct error *reterr)
 {
 	_cleanup_(cl_closep) struct cl *cl = calloc(1, sizeof *cl);
@@ -235,6 +264,7 @@ int cl_open_nth(struct cl **ret, const char *wanted, uint32_t nth, struct error 
 	if (r < 0)
 		return r;
 	describe(cl);
+	tune(cl);
 	cl->context = clCreateContext(NULL, 1, &cl->device, NULL, NULL, &code);
 	if (!cl->context)
 		return cl_error(reterr, code, "making a context");

@@ -33,7 +33,10 @@ enum cl_sharing {
  * @import: of cl_arm_import_memory, or NULL
  * @local_bytes: of local memory that a work-group may take
  * @programs: by kernel; NULL: not built, or not to be used
- * @banned: by kernel, never to be built or used
+ * @banned: by kernel, never to be built or used: it lacks something for it, or is not to be trusted
+ * @has: of enum kernel_cl_need
+ * @emulates: kernel_cl_emulate() was asked for
+ * @tuning, @kernel_tuning: what suits it, as a whole and by kernel
  * @only: tests: of its operation this kernel and no other; KERNEL_CL_ANY
  * @shares: buffers over memory of planes, whichever plans use them
  * @arena: activations of whatever runs; one for all plans, the largest of them
@@ -55,6 +58,10 @@ struct cl {
 	__typeof__(clImportMemoryARM) *import;
 	cl_program programs[KERNEL_CL_MAX];
 	bool banned[KERNEL_CL_MAX];
+	uint32_t has;
+	bool emulates;
+	struct cl_tuning tuning;
+	struct kernel_cl_tuning kernel_tuning[KERNEL_CL_MAX];
 	uint32_t only;
 	struct list shares;
 	cl_mem arena;
@@ -89,6 +96,9 @@ int cl_error(struct error *reterr, cl_int code, const char *what);
 /** cl_device_text(), cl_platform_text() - a text of the device or platform into @buffer, cleaned of what a terminal would act on */
 void cl_device_text(cl_device_id device, cl_device_info what, char *buffer, size_t size);
 void cl_platform_text(cl_platform_id platform, cl_platform_info what, char *buffer, size_t size);
+
+/** cl_has_extension() - is it in the device's list, as a whole word? */
+bool cl_has_extension(const struct cl *cl, const char *name);
 
 /**
  * struct cl_buffer - @shared: over the caller's memory, which must outlive it

@@ -6,10 +6,6 @@
 
 #include "base/bytes.h"
 
-/* A block of a tile of columns in local memory: a part of what the smallest devices have. */
-#define TILE_BYTES (16 * 1024)
-#define TILE_BYTES_CPU (48 * 1024)
-
 #define LOCAL_LEAST 16
 
 struct maker {
@@ -47,7 +43,7 @@ static void set_sizes(
 {
 	const uint64_t want[3] = {x, y, z};
 
-	fit_local(m->cl, kernel_cl_table[l->kernel].local, l->local);
+	fit_local(m->cl, m->cl->kernel_tuning[l->kernel].local, l->local);
 	/* No larger than the work along its side, but for the sake of vectors. */
 	while (l->local[0] > LOCAL_LEAST && l->local[0] / 2 >= x)
 		l->local[0] /= 2;
@@ -59,6 +55,18 @@ static int pick(const struct maker *m, enum kernel_cl_op op, uint64_t pixels, st
 	struct error *reterr)
 {
 	ret->kernel = kernel_cl_pick(m->cl, op, pixels);
+	if (ret->kernel != KERNEL_CL_ANY)
+		return 0;
+	return error_set(reterr, -ENOTSUP, "no kernel of the device can be used");
+}
+
+static int pick_product(const struct maker *m, enum kernel_cl_op op, uint64_t pixels,
+	struct cl_launch *ret, struct error *reterr)
+{
+	const struct kernel_cl_product p = {
+		.pixels = pixels, .planes = ret->numbers.planes, .level = ret->numbers.coded_level};
+
+	ret->kernel = kernel_cl_pick_product(m->cl, op, &p);
 	if (ret->kernel != KERNEL_CL_ANY)
 		return 0;
 	return error_set(reterr, -ENOTSUP, "no kernel of the device can be used");
@@ -219,34 +227,59 @@ static int take_scratch(struct maker *m, uint64_t bytes, struct launch *n, struc
 	return 0;
 }
 
+/* What a word of one column takes in local memory. */
+static uint32_t word_bytes(const struct cl_launch *l)
+{
+	switch (kernel_cl_table[l->kernel].args) {
+	case KERNEL_CL_NONE:
+	case KERNEL_CL_PLANES:
+		return 0;
+	case KERNEL_CL_VALUES:
+		return BITS_PER_WORD;
+	case KERNEL_CL_TABLES: /* 16 sums for each four values, and the sum of all */
+		return BITS_PER_WORD + (BITS_PER_WORD / 4 * 16 + 1) * sizeof(uint16_t);
+	case KERNEL_CL_BITS:
+		return l->numbers.activation_planes * sizeof(uint64_t);
+	}
+	return 0;
+}
+
 /* As many words of each column of the tile as local memory has room for. */
 static void cut_block(const struct maker *m, struct cl_launch *l)
 {
-	uint64_t room = m->cl->type & CL_DEVICE_TYPE_CPU ? TILE_BYTES_CPU : TILE_BYTES;
-	uint32_t columns = kernel_cl_table[l->kernel].columns;
+	uint32_t bytes = m->cl->kernel_tuning[l->kernel].columns * word_bytes(l);
 
-	if (m->cl->local_bytes > 0)
-		room = MIN_OF(room, m->cl->local_bytes / 2);
+	if (bytes == 0)
+		return;
 	l->numbers.block_words =
-		(uint32_t) MIN_OF(MAX_OF(room / (columns * BITS_PER_WORD), 1), l->numbers.words);
-	l->local_bytes = (size_t) l->numbers.block_words * columns * BITS_PER_WORD;
+		(uint32_t) MIN_OF(MAX_OF(m->cl->tuning.tile_bytes / bytes, 1), l->numbers.words);
+	l->local_bytes = (size_t) l->numbers.block_words * bytes;
 }
 
-static int make_product(struct maker *m, const struct step *s, struct cl_launch *l, uint64_t pixels,
-	struct error *reterr)
+static int append_product(struct maker *m, struct cl_launch *l, uint64_t pixels)
 {
-	int r = pick(m, KERNEL_CL_MATMUL, pixels, l, reterr);
+	const struct kernel_cl_tuning *t = &m->cl->kernel_tuning[l->kernel];
+	uint32_t y = divide_up(pixels, t->columns);
 
-	if (r < 0)
-		return r;
 	cut_block(m, l);
-	set_sizes(m, l, l->numbers.rows, divide_up(pixels, kernel_cl_table[l->kernel].columns),
-		l->numbers.groups);
+	set_sizes(m, l, l->numbers.rows, y, l->numbers.groups);
+	if (t->group_rows > 0) {
+		/* a sum for each item and each row */
+		l->local_bytes += (l->local[0] + t->group_rows) * sizeof(int32_t);
+		l->global[0] = divide_up(l->numbers.rows, t->group_rows) * l->local[0];
+	}
 	return append(m, l);
 }
 
-static int make_bit_product(struct maker *m, const struct step *s, struct cl_launch *l,
-	uint64_t pixels, struct error *reterr)
+static int make_product(struct maker *m, struct cl_launch *l, uint64_t pixels, struct error *reterr)
+{
+	int r = pick_product(m, KERNEL_CL_MATMUL, pixels, l, reterr);
+
+	return r < 0 ? r : append_product(m, l, pixels);
+}
+
+static int make_bit_product(
+	struct maker *m, struct cl_launch *l, uint64_t pixels, struct error *reterr)
 {
 	struct launch *n = &l->numbers;
 	int r = take_scratch(m,
@@ -259,11 +292,8 @@ static int make_bit_product(struct maker *m, const struct step *s, struct cl_lau
 	set_sizes(m, l, n->words, pixels, n->groups);
 	r = append(m, l);
 	if (r >= 0)
-		r = pick(m, KERNEL_CL_MATMUL_BITS, pixels, l, reterr);
-	if (r < 0)
-		return r;
-	set_sizes(m, l, n->rows, divide_up(pixels, kernel_cl_table[l->kernel].columns), n->groups);
-	return append(m, l);
+		r = pick_product(m, KERNEL_CL_MATMUL_BITS, pixels, l, reterr);
+	return r < 0 ? r : append_product(m, l, pixels);
 }
 
 static int make_convolution(
@@ -275,8 +305,8 @@ static int make_convolution(
 
 	if (r < 0)
 		return r;
-	return s->pack ? make_bit_product(m, s, l, pixels, reterr)
-		       : make_product(m, s, l, pixels, reterr);
+	return s->pack ? make_bit_product(m, l, pixels, reterr)
+		       : make_product(m, l, pixels, reterr);
 }
 
 static int make_depthwise(

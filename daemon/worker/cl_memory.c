@@ -26,23 +26,11 @@ static uint64_t private_bytes(void)
 	return kib * 1024;
 }
 
-static bool has_extension(const struct cl *cl, const char *name)
-{
-	char all[8192];
-	size_t length = strlen(name);
-
-	cl_device_text(cl->device, CL_DEVICE_EXTENSIONS, all, sizeof all);
-	for (const char *p = all; (p = strstr(p, name)); p += length)
-		if ((p == all || p[-1] == ' ') && (p[length] == ' ' || p[length] == '\0'))
-			return true;
-	return false;
-}
-
 static void find_import(struct cl *cl)
 {
 	void *function;
 
-	if (!has_extension(cl, "cl_arm_import_memory"))
+	if (!cl_has_extension(cl, "cl_arm_import_memory"))
 		return;
 	function = clGetExtensionFunctionAddressForPlatform(cl->platform, "clImportMemoryARM");
 	memcpy(&cl->import, &function, sizeof function);

@@ -131,29 +131,57 @@ static int set_args(struct cl_plan *p, uint32_t index, struct error *reterr)
 		code = clSetKernelArg(k, ARG_INDEX, sizeof(cl_uint), &index);
 	if (code == CL_SUCCESS)
 		code = clSetKernelArg(k, ARG_NUMBERS, sizeof(cl_mem), &p->numbers.mem);
-	if (code == CL_SUCCESS && kernel_cl_table[l->kernel].args == KERNEL_CL_PLANES_LOCAL)
+	if (code == CL_SUCCESS && l->local_bytes > 0)
 		code = clSetKernelArg(k, ARG_LOCAL, l->local_bytes, NULL);
 	return code == CL_SUCCESS ? 0 : cl_error(reterr, code, "setting arguments");
 }
 
-/* What the compiled kernel can do may be less than what the device can. */
-static int check_group(struct cl_plan *p, uint32_t index, struct error *reterr)
+static size_t group_number(struct cl_plan *p, uint32_t index, cl_kernel_work_group_info what)
+{
+	size_t v = 0;
+
+	(void) clGetKernelWorkGroupInfo(p->kernels[index], p->cl->device, what, sizeof v, &v, NULL);
+	return v;
+}
+
+/* As many groups as before where they share rows, else as many items. */
+static void resize_group(
+	struct cl_launch *l, const struct kernel_cl_tuning *t, int side, size_t size)
+{
+	size_t groups = l->global[side] / l->local[side];
+
+	if (t->group_rows > 0 && side == 0)
+		l->global[side] = groups * size;
+	else
+		l->global[side] = (l->global[side] + size - 1) / size * size;
+	l->local[side] = size;
+}
+
+/*
+ * What the compiled kernel can do may be less than what the device can; and devices start items by so many
+ * at once: a smaller group leaves some idle. All kernels look whether an item has anything to do.
+ */
+static int fit_group(struct cl_plan *p, uint32_t index, struct error *reterr)
 {
 	struct cl_launch *l = &p->launches.launches[index];
-	size_t max = 0;
+	const struct kernel_cl_tuning *t = &p->cl->kernel_tuning[l->kernel];
+	size_t max = group_number(p, index, CL_KERNEL_WORK_GROUP_SIZE);
+	size_t multiple = group_number(p, index, CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE);
+	size_t room = p->cl->group_max > 0 ? MIN_OF(max, p->cl->group_max) : max;
 
-	if (clGetKernelWorkGroupInfo(p->kernels[index], p->cl->device, CL_KERNEL_WORK_GROUP_SIZE,
-		    sizeof max, &max, NULL) != CL_SUCCESS ||
-		max == 0)
+	if (max == 0)
 		return error_set(reterr, -EIO, "the kernel tells no size of a work-group");
-	/* halves of a power of two divide the global size as well */
 	while (l->local[0] * l->local[1] * l->local[2] > max) {
 		int largest = l->local[0] >= l->local[1] ? 0 : 1;
 
 		if (l->local[largest] == 1)
 			break;
-		l->local[largest] /= 2;
+		resize_group(l, t, largest, l->local[largest] / 2);
 	}
+	while (t->group_rows == 0 && l->local[0] * l->local[1] * l->local[2] < multiple &&
+		l->local[0] * l->local[1] * l->local[2] * 2 <= room &&
+		l->local[0] * 2 <= p->cl->items_max[0])
+		resize_group(l, t, 0, l->local[0] * 2);
 	return 0;
 }
 
@@ -174,7 +202,7 @@ static int add_kernel(struct cl_plan *p, uint32_t index, struct error *reterr)
 		return r;
 	}
 	r = set_args(p, index, reterr);
-	return r < 0 ? r : check_group(p, index, reterr);
+	return r < 0 ? r : fit_group(p, index, reterr);
 }
 
 static int add_kernels(struct cl_plan *p, struct error *reterr)

@@ -30,13 +30,16 @@ static const char help[] =
 	"  --device=TEXT   part of the name of the device or platform to take\n"
 	"  --check         build and test everything, say what came of it, and end\n"
 	"  --probe         with --check: look for a device only\n"
+	"  --emulate       with --check: also kernels for extensions that the device lacks, in "
+	"plain "
+	"C\n"
 	"  --version, --help\n";
 
 struct arguments {
 	struct serve_options options;
 	char cache[1024];
 	int fd;
-	bool check, probe;
+	bool check, probe, emulate;
 };
 
 static int usage(const char *what, const char *value)
@@ -67,6 +70,9 @@ static int parse_option(struct arguments *a, int option)
 	case 'P':
 		a->probe = true;
 		return 1;
+	case 'E':
+		a->emulate = true;
+		return 1;
 	case 'V':
 		printf("bitshed-worker %s\n", BITSHED_VERSION);
 		return 0;
@@ -86,6 +92,7 @@ static int parse(struct arguments *a, int argc, char **argv)
 		{"device", required_argument, NULL, 'd'},
 		{"check", no_argument, NULL, 'C'},
 		{"probe", no_argument, NULL, 'P'},
+		{"emulate", no_argument, NULL, 'E'},
 		{"version", no_argument, NULL, 'V'},
 		{"help", no_argument, NULL, 'h'},
 		{},
@@ -194,7 +201,7 @@ int main(int argc, char **argv)
 	(void) prctl(PR_SET_NAME, "bitshed-worker");
 	find_cache(&a);
 	place_driver_cache(&a);
-	r = a.check ? check_device(&a.options, a.probe, stdout) : run(&a);
+	r = a.check ? check_device(&a.options, a.probe, a.emulate, stdout) : run(&a);
 	(void) fflush(stdout);
 	/* Not through exit(): drivers hang in their destructors, too. */
 	_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
