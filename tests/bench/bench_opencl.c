@@ -3,7 +3,10 @@
  * Convolutions on the OpenCL device beside the same on the processor: the engine's best rows on all threads, and
  * the portable C compiled for this machine at -O3, one thread, its columns gathered beforehand. Then networks.
  *
- *	bench_opencl [RUNS [cpu]]
+ *	bench_opencl [RUNS [cpu|wall [KERNEL]]]
+ *
+ * Every row of the list that can do a shape is there, those too that need what the device lacks (in plain C, so no
+ * measure of a device that has it); the one that the device would be given is marked.
  *
  * With "cpu" by processor time of all threads, which a busy machine disturbs less: then the device's is for two or more
  * threads what the portable C has for one.
@@ -37,6 +40,7 @@ static const struct shape_row rows[] = {
 
 static struct cl *cl;
 static uint32_t runs = 10;
+static const char *only; /* kernel */
 
 static clockid_t clock_used = CLOCK_MONOTONIC;
 
@@ -129,6 +133,9 @@ static void bench_shape(const struct shape_row *s, struct threads *threads)
 {
 	uint32_t pad = s->kernel / 2, columns = s->size * s->size;
 	double ops = 2.0 * columns * s->rows * s->kernel * s->kernel * s->channels;
+	enum kernel_cl_op op = s->activation_bits <= 4 ? KERNEL_CL_MATMUL_BITS : KERNEL_CL_MATMUL;
+	struct kernel_cl_product product = {.pixels = columns, .planes = s->planes};
+	uint32_t picked = kernel_cl_pick_product(cl, op, &product);
 	uint64_t device, processor, native;
 	struct plan *plan = NULL;
 	struct graph g;
@@ -153,13 +160,21 @@ static void bench_shape(const struct shape_row *s, struct threads *threads)
 		abort();
 	input = calloc(1, plan->input_pixels_bytes);
 	output = malloc(plan->output_bytes + 1);
-	device = time_device(plan, input, output);
 	processor = time_processor(plan, threads, input, output);
 	native = time_native(&plan->steps[plan->n_steps - 1].matrix, columns, s->activation_bits);
-	printf("%-22s w%u a%u  device %7.1f Gop/s  portable C %7.1f (device is %.2f of it)  engine "
-	       "%7.1f\n",
-		s->name, s->planes, s->activation_bits, ops / (double) device,
-		ops / (double) native, (double) native / (double) device, ops / (double) processor);
+	printf("%s w%u a%u  engine %.1f Gop/s  portable C %.1f\n", s->name, s->planes,
+		s->activation_bits, ops / (double) processor, ops / (double) native);
+	for (uint32_t i = 0; i < kernel_cl_count; i++) {
+		if (kernel_cl_table[i].op != op ||
+			(only && strcmp(kernel_cl_table[i].name, only) != 0))
+			continue;
+		cl->only = i;
+		device = time_device(plan, input, output);
+		printf("  %-16s%s %7.1f Gop/s, %.2f of portable C\n", kernel_cl_table[i].name,
+			i == picked ? "*" : " ", ops / (double) device,
+			(double) native / (double) device);
+	}
+	cl->only = KERNEL_CL_ANY;
 	(void) plan_unref(plan);
 	graph_done(&g);
 	free(input);
@@ -198,10 +213,13 @@ int main(int argc, char **argv)
 		runs = MAX_OF((uint32_t) atoi(argv[1]), 1);
 	if (argc > 2 && strcmp(argv[2], "cpu") == 0)
 		clock_used = CLOCK_PROCESS_CPUTIME_ID;
+	if (argc > 3)
+		only = argv[3];
 	if (cl_open(&cl, NULL, &e) < 0) {
 		printf("SKIP: %s\n", e.text);
 		return 77;
 	}
+	kernel_cl_emulate(cl);
 	for (uint32_t i = 0; i < kernel_cl_count; i++)
 		if (kernel_cl_build(cl, i, NULL, NULL, &e) < 0)
 			die(kernel_cl_table[i].name, &e);
@@ -211,6 +229,8 @@ int main(int argc, char **argv)
 		threads_count(threads));
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		bench_shape(&rows[i], threads);
+	if (only)
+		return 0;
 	bench_network("resnet20", graph_resnet20, threads);
 	bench_network("resnet18", graph_resnet18, threads);
 	(void) threads_free(threads);
