@@ -24,3 +24,9 @@ int correct_widths(struct export *e, const struct calibration *c, struct samples
 int correct_widest(struct export *e, const struct calibration *c, struct samples *samples,
 	const char *path, struct threads *threads, const struct progress *progress,
 	struct error *reterr);
+
+/**
+ * correct_without_data() - the same as the statistics of batch normalisation foresee it, nothing measured
+ * @c: from calibrate_batch_norm()
+ */
+int correct_without_data(struct export *e, const struct calibration *c, const char *path, struct error *reterr);

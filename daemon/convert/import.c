@@ -159,6 +159,8 @@ static int build_with(struct work *w, const struct import *i, const struct expor
 	if (r >= 0 && i->correct && i->calibrate)
 		r = correct_widths(w->export, w->calibration, &w->samples, i->output, i->threads,
 			i->progress, reterr);
+	if (r >= 0 && i->correct && !i->calibrate)
+		r = correct_without_data(w->export, w->calibration, i->output, reterr);
 	if (r < 0 || i->sensitivity == 0 || !i->calibrate)
 		return r;
 	return sensitivity_measure(w->export, &w->samples, i->sensitivity, i->output, i->threads, i->progress,

@@ -11,7 +11,8 @@
  * @preprocess: valid when @has_preprocess; else pixels are taken as they are
  * @equalise: give the channels between two matrices one range
  * @keep_nested: keep nested planes even where plain int8 would agree better with fp32 at eight
- * @correct: match the fp32 network's statistics at each width (needs @calibrate)
+ * @correct: match the fp32 network's statistics at each width; without @calibrate as batch normalisation
+ *	foresees them
  * @evaluate, @evaluate_labels: data set for the accuracy card, or NULL
  * @sensitivity: how many samples tell what each matrix costs at fewer planes; 0: the file does not say
  * @average_bits: above 0: planes of each matrix by those sensitivities, up to options.planes (needs

@@ -241,6 +241,8 @@ static int measure_file(struct work *w, const struct quantizer *q, uint32_t plan
 	else if (r >= 0 && s->calibrate)
 		r = correct_widest(e, w->calibration, &w->calibrate_samples, w->scratch, s->threads, s->progress,
 			reterr);
+	else if (r >= 0)
+		r = correct_without_data(e, w->calibration, w->scratch, reterr);
 	if (r >= 0)
 		r = export_network(&n, e, w->scratch, reterr);
 	seconds = (double) (clock_now_nsec() - start) / (double) NSEC_PER_SEC;
