@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "bitshed/protocol.h"
 #include "service/bus_objects.h"
 #include "service/manager.h"
@@ -17,13 +18,34 @@ struct look {
 	struct device_status s;
 };
 
+const char *bus_device_path(uint32_t index, char buffer[BUS_DEVICE_PATH_BYTES])
+{
+	(void) snprintf(buffer, BUS_DEVICE_PATH_BYTES, "%s%s", BUS_DEVICE_PATH, devices_name(index));
+	return buffer;
+}
+
+/* Return: number of the OpenCL device, or -1 */
+static int index_of(const struct manager *m, const char *path)
+{
+	const char *name = path + strlen(BUS_DEVICE_PATH);
+
+	for (uint32_t i = 0; m->devices && i < devices_count(m->devices); i++)
+		if (strcmp(name, devices_name(i)) == 0)
+			return (int) i;
+	return -1;
+}
+
 static void look_at(struct manager *m, const char *path, struct look *ret)
 {
+	int index = index_of(m, path);
+
 	memset(ret, 0, sizeof *ret);
-	if (strcmp(path, BUS_DEVICE_OPENCL_PATH) == 0) {
-		ret->name = "opencl";
-		ret->queue_length = device_worker_queue_length(m->worker);
-		device_worker_status(m->worker, &ret->s);
+	if (index >= 0) {
+		struct device_worker *worker = devices_get(m->devices, (uint32_t) index);
+
+		ret->name = devices_name((uint32_t) index);
+		ret->queue_length = device_worker_queue_length(worker);
+		device_worker_status(worker, &ret->s);
 		(void) snprintf(ret->description, sizeof ret->description, "%s", ret->s.name);
 		return;
 	}
@@ -152,15 +174,29 @@ static const sd_bus_vtable vtable[] = {
 };
 /* clang-format on */
 
+static int add_worker(struct manager *m, uint32_t index)
+{
+	char path[BUS_DEVICE_PATH_BYTES];
+
+	return sd_bus_add_object_vtable(
+		m->bus, NULL, bus_device_path(index, path), BITSHED_DEVICE_INTERFACE, vtable, m);
+}
+
 int bus_device_add(struct manager *m)
 {
 	int r = sd_bus_add_object_vtable(
 		m->bus, NULL, BUS_DEVICE_CPU_PATH, BITSHED_DEVICE_INTERFACE, vtable, m);
 
-	if (r < 0 || !m->worker)
-		return r;
-	return sd_bus_add_object_vtable(
-		m->bus, NULL, BUS_DEVICE_OPENCL_PATH, BITSHED_DEVICE_INTERFACE, vtable, m);
+	return r < 0 || !m->devices ? r : add_worker(m, 0);
+}
+
+void bus_device_worker_added(struct manager *m, uint32_t index)
+{
+	int r = add_worker(m, index);
+
+	if (r < 0)
+		log_warning("device %s cannot be shown: %s", devices_name(index), strerror(-r));
+	bus_manager_changed(m, "Devices");
 }
 
 void bus_device_changed(struct manager *m)
@@ -169,10 +205,12 @@ void bus_device_changed(struct manager *m)
 		"Description", "Threads", NULL);
 }
 
-void bus_device_worker_changed(struct manager *m)
+void bus_device_worker_changed(struct manager *m, uint32_t index)
 {
+	char path[BUS_DEVICE_PATH_BYTES];
+
 	if (m->bus)
-		(void) sd_bus_emit_properties_changed(m->bus, BUS_DEVICE_OPENCL_PATH,
+		(void) sd_bus_emit_properties_changed(m->bus, bus_device_path(index, path),
 			BITSHED_DEVICE_INTERFACE, "State", "StateReason", "Kind", "Description", "Threads",
 			"Platform", "Driver", "Version", "Quarantine", "SharesMemory", NULL);
 }

@@ -139,7 +139,8 @@ static int append_answer(sd_bus_message *reply, const struct call *c)
 	if (r >= 0)
 		r = bus_append_double(reply, "bits", q->plan->model->bits);
 	if (r >= 0)
-		r = bus_append_text(reply, "device", q->device == REQUEST_ON_OPENCL ? "opencl" : device_name(c->manager->device));
+		r = bus_append_text(reply, "device", q->device == REQUEST_ON_CPU ? device_name(c->manager->device)
+								     : devices_name(q->device - REQUEST_ON_OPENCL));
 	if (r >= 0)
 		r = bus_append_text(reply, "rule", c->rule);
 	if (r >= 0)
@@ -450,9 +451,15 @@ static int get_devices(sd_bus *bus, const char *path, const char *interface, con
 {
 	const struct manager *m = userdata;
 
-	if (!m->worker)
-		return sd_bus_message_append(reply, "ao", 1, BUS_DEVICE_CPU_PATH);
-	return sd_bus_message_append(reply, "ao", 2, BUS_DEVICE_CPU_PATH, BUS_DEVICE_OPENCL_PATH);
+	char buffer[BUS_DEVICE_PATH_BYTES];
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "o");
+	if (r >= 0)
+		r = sd_bus_message_append(reply, "o", BUS_DEVICE_CPU_PATH);
+	for (uint32_t i = 0; r >= 0 && m->devices && i < devices_count(m->devices); i++)
+		r = sd_bus_message_append(reply, "o", bus_device_path(i, buffer));
+	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
 static int method_retry_devices(sd_bus_message *m, void *userdata, sd_bus_error *ret)
@@ -461,11 +468,11 @@ static int method_retry_devices(sd_bus_message *m, void *userdata, sd_bus_error 
 	struct error why = {};
 	uint32_t n;
 
-	if (!manager->worker) {
+	if (!manager->devices) {
 		(void) error_set(&why, -ENODEV, "there is no worker: the processor computes everything");
 		return bus_error(ret, -ENODEV, &why);
 	}
-	n = device_worker_retry(manager->worker);
+	n = devices_retry(manager->devices);
 	return sd_bus_reply_method_return(m, "u", n);
 }
 

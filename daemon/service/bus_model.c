@@ -81,6 +81,27 @@ GETTER(energy_source)
 	return sd_bus_message_append(reply, "s", energy_source(joules, measured));
 }
 
+static int append_energy(
+	sd_bus_message *reply, double bits, const char *device, double joules, bool measured)
+{
+	return sd_bus_message_append(
+		reply, "(dsds)", bits, device, joules, energy_source(joules, measured));
+}
+
+/* Of devices only what has been measured: the model is of processors. */
+static int append_energy_of_devices(sd_bus_message *reply, const struct entry *e, double bits)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && i < WORKER_DEVICES; i++) {
+		double joules = energy_measured(&e->device_energy[i], bits);
+
+		if (joules > 0)
+			r = append_energy(reply, bits, devices_name(i), joules, true);
+	}
+	return r;
+}
+
 GETTER(energy)
 {
 	const struct entry *e = userdata;
@@ -91,8 +112,9 @@ GETTER(energy)
 		bool measured;
 		double joules = energy_joules(&e->energy, e->network, b, &measured);
 
-		r = sd_bus_message_append(reply, "(dsds)", (double) b, device_name(e->manager->device),
-			joules, energy_source(joules, measured));
+		r = append_energy(reply, b, device_name(e->manager->device), joules, measured);
+		if (r >= 0)
+			r = append_energy_of_devices(reply, e, b);
 	}
 	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
@@ -238,7 +260,7 @@ GETTER(source_hash)
 static int append_statistics(sd_bus_message *reply, const struct entry *e)
 {
 	const struct stats *stats = &e->stats;
-	struct device_worker *worker = e->manager->worker;
+	struct devices *devices = e->manager->devices;
 	int r;
 
 	r = sd_bus_message_open_container(reply, 'a', "{sv}");
@@ -254,7 +276,7 @@ static int append_statistics(sd_bus_message *reply, const struct entry *e)
 		r = bus_append_u64(reply, "cpu-nsec", stats->cpu_nsec);
 	if (r >= 0)
 		r = bus_append_u64(reply, "opencl-nsec",
-			worker && e->plan ? device_worker_nsec(worker, e->plan) : 0);
+			devices && e->plan ? devices_nsec(devices, e->plan) : 0);
 	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 

@@ -47,9 +47,15 @@ void bus_model_reencoded(struct entry *e);
 int bus_session_add(struct session *s);
 void bus_session_removed(struct session *s);
 
-/** bus_device_add() - the processor, and OpenCL where there is a worker. Return: 0 or errno */
+#define BUS_DEVICE_PATH_BYTES 64
+
+/** bus_device_add() - the processor, and the first of OpenCL where there are workers. Return: 0 or errno */
 int bus_device_add(struct manager *m);
 void bus_device_changed(struct manager *m);
-void bus_device_worker_changed(struct manager *m);
+void bus_device_worker_added(struct manager *m, uint32_t index);
+void bus_device_worker_changed(struct manager *m, uint32_t index);
+
+/** bus_device_path() - of an OpenCL device. Return: @buffer */
+const char *bus_device_path(uint32_t index, char buffer[BUS_DEVICE_PATH_BYTES]);
 #define BUS_DEVICE_CPU_PATH "/org/bitshed/device/cpu"
-#define BUS_DEVICE_OPENCL_PATH "/org/bitshed/device/opencl"
+#define BUS_DEVICE_PATH "/org/bitshed/device/"

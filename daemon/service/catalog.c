@@ -56,13 +56,17 @@ void entry_ran(struct entry *e, const struct request *request)
 {
 	struct manager *m = e->manager;
 	uint64_t run_nsec = request->finished_nsec - request->started_nsec, now = request->finished_nsec;
+	struct energy *energy = &e->energy;
 	struct reading watts = {};
 
-	stats_add(&e->stats, request->started_nsec - request->submitted_nsec, run_nsec,
-		request->device == REQUEST_ON_CPU);
+	stats_add(&e->stats, request->started_nsec - request->submitted_nsec, run_nsec);
+	if (request->device == REQUEST_ON_CPU)
+		stats_add_cpu(&e->stats, request->plan->model->bits, run_nsec, now);
+	else
+		energy = &e->device_energy[request->device - REQUEST_ON_OPENCL];
 	if (energy_due(&m->energy_meter, run_nsec, now))
 		watts = manager_watts(m);
-	energy_note(&m->energy_meter, &e->energy, request->plan->model->bits, run_nsec, now, watts);
+	energy_note(&m->energy_meter, energy, request->plan->model->bits, run_nsec, now, watts);
 }
 
 struct entry *entry_ref(struct entry *e)
@@ -73,19 +77,19 @@ struct entry *entry_ref(struct entry *e)
 
 void entry_leave_device(struct entry *e)
 {
-	if (e->plan && e->manager->worker)
-		device_worker_drop(e->manager->worker, e->plan);
+	if (e->plan && e->manager->devices)
+		devices_drop(e->manager->devices, e->plan);
 }
 
 /* Where rules keep the model on the processor, nothing is built for another device either. */
 void entry_follow_device(struct entry *e)
 {
-	if (!e->plan || !e->manager->worker)
+	if (!e->plan || !e->manager->devices)
 		return;
 	if (e->policy.budget.device == POLICY_DEVICE_CPU)
 		entry_leave_device(e);
 	else
-		device_worker_add(e->manager->worker, e->plan, e->fdstore.head);
+		devices_add(e->manager->devices, e->plan, e->fdstore.head);
 }
 
 struct entry *entry_unref(struct entry *e)
@@ -95,6 +99,8 @@ struct entry *entry_unref(struct entry *e)
 	(void) sd_bus_slot_unref(e->object);
 	serving_done(&e->serving);
 	energy_forget(&e->manager->energy_meter, &e->energy);
+	for (uint32_t i = 0; i < WORKER_DEVICES; i++)
+		energy_forget(&e->manager->energy_meter, &e->device_energy[i]);
 	(void) plan_unref(e->plan);
 	(void) network_unref(e->network);
 	close_fdp(&e->fd);

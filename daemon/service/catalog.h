@@ -17,6 +17,7 @@
 #include "service/region.h"
 #include "service/serving.h"
 #include "service/stats.h"
+#include "worker/protocol.h"
 
 struct manager;
 
@@ -87,7 +88,7 @@ struct entry {
 	struct list waiters;
 	sd_bus_slot *object;
 	struct stats stats;
-	struct energy energy;
+	struct energy energy, device_energy[WORKER_DEVICES];
 	struct fdstore_entry fdstore;
 };
 

@@ -110,7 +110,7 @@ static int new_entry(
 		return -errno;
 	e->job.fd = e->fd;
 	e->job.head = -1;
-	e->job.keep_head = fdstore_available() || m->worker;
+	e->job.keep_head = fdstore_available() || m->devices;
 	fdstore_entry_init(&e->fdstore);
 	r = bus_model_add(e);
 	if (r < 0)

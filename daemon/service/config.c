@@ -39,6 +39,7 @@ const struct config_key config_keys[] = {
 	{"queue",    "deadline",          CONFIG_MSEC,  AT(deadline_default_ms),   1,       3600000,     "none"},
 	{"queue",    "inline-run",        CONFIG_USEC,  AT(inline_run_usec_max),   1,       1000000,     "never"},
 	{"reencode", "after",             CONFIG_MSEC,  AT(reencode_after_ms),     1,       3600000,     "never"},
+	{"opencl",   "devices",           CONFIG_COUNT, AT(opencl_devices_max),    1,       4,           NULL},
 	{"opencl",   "check-every",       CONFIG_COUNT, AT(opencl_check_every),    1,       1000000,     "never"},
 	{"opencl",   "build-timeout",     CONFIG_MSEC,  AT(opencl_build_timeout_ms), 100,   3600000,     NULL},
 	{"opencl",   "run-timeout",       CONFIG_MSEC,  AT(opencl_run_timeout_ms), 10,      600000,      NULL},
@@ -67,6 +68,7 @@ int config_new(struct config **ret)
 	c->deadline_default_ms = 0;
 	c->inline_run_usec_max = 1000;
 	c->reencode_after_ms = 60000;
+	c->opencl_devices_max = 4;
 	c->opencl_check_every = 100;
 	c->opencl_build_timeout_ms = 60000;
 	c->opencl_run_timeout_ms = 2000;

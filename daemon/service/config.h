@@ -33,6 +33,7 @@ struct config_model {
  * @threads: of the CPU device; 0: as many as there are CPUs
  * @queue_length_max: waiting requests of one device, beyond it BUSY
  * @opencl_check_every: one answer of the device in so many is computed by the processor too; 0: none
+ * @opencl_devices_max: of the machine's devices at most so many are used
  * @opencl_build_timeout_ms: for each kernel or network; @opencl_run_timeout_ms: for each request
  * @deadline_default_ms: for requests that name none; 0: none
  * @inline_run_usec_max: requests expected to take less run on the loop thread when the device is idle
@@ -45,7 +46,7 @@ struct config {
 	uint64_t bytes_per_user_max, model_file_bytes_max, bus_input_bytes_max, planes_bytes_max;
 	uint32_t threads, queue_length_max, deadline_default_ms, inline_run_usec_max;
 	uint32_t reencode_after_ms;
-	uint32_t opencl_check_every, opencl_build_timeout_ms, opencl_run_timeout_ms;
+	uint32_t opencl_devices_max, opencl_check_every, opencl_build_timeout_ms, opencl_run_timeout_ms;
 	double profile_bits[_PROFILE_MAX];
 	struct config_model *models;
 	uint32_t n_models;

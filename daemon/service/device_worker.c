@@ -14,9 +14,6 @@
 #include "service/device_worker_parts.h"
 #include "service/region.h"
 
-/* The device must be better by so much: an answer of the processor disturbs nobody else's. */
-#define BETTER_PERCENT 90
-
 static const char *const state_names[_DEVICE_STATE_MAX] = {
 	[DEVICE_ABSENT] = "absent",
 	[DEVICE_IDLE] = "idle",
@@ -107,55 +104,43 @@ void device_worker_drop(struct device_worker *d, const struct plan *plan)
 	(void) pthread_mutex_unlock(&d->lock);
 }
 
-static int missing(const struct device_worker *d)
+int device_worker_missing(struct device_worker *d, const struct plan *plan)
 {
+	const struct remote_plan *p;
+	int r = -ENODEV;
+
+	(void) pthread_mutex_lock(&d->lock);
+	p = device_worker_find(d, plan);
 	switch (d->status.state) {
 	case DEVICE_IDLE:
 	case DEVICE_STARTING:
 	case DEVICE_TESTING:
 	case DEVICE_READY:
 	case DEVICE_WAITING:
-		return -EAGAIN;
+		r = p && p->state == REMOTE_FAILED ? -ENODEV : -EAGAIN;
+		break;
 	case DEVICE_ABSENT:
 	case DEVICE_QUARANTINED:
 	case _DEVICE_STATE_MAX:
 		break;
 	}
-	return -ENODEV;
-}
-
-int device_worker_takes(struct device_worker *d, const struct plan *plan, enum device_choice choice,
-	uint64_t cpu_nsec)
-{
-	const struct remote_plan *p;
-	bool there;
-	int r;
-
-	if (choice == CHOICE_CPU)
-		return 0;
-	(void) pthread_mutex_lock(&d->lock);
-	p = device_worker_find(d, plan);
-	there = p && p->state == REMOTE_LOADED && d->status.state == DEVICE_READY;
-	if (choice == CHOICE_REQUIRE)
-		r = there ? 1 : p && p->state == REMOTE_FAILED ? -ENODEV : missing(d);
-	else if (choice == CHOICE_PREFER)
-		r = there;
-	else
-		r = there && cpu_nsec > 0 && p->run_nsec < cpu_nsec / 100 * BETTER_PERCENT;
 	(void) pthread_mutex_unlock(&d->lock);
 	return r;
 }
 
-uint64_t device_worker_nsec(struct device_worker *d, const struct plan *plan)
+void device_worker_look(struct device_worker *d, const struct plan *plan, struct figure *ret)
 {
 	const struct remote_plan *p;
-	uint64_t nsec;
 
+	*ret = (struct figure){.waiting = queue_length(d->queue)};
 	(void) pthread_mutex_lock(&d->lock);
 	p = device_worker_find(d, plan);
-	nsec = p && p->state == REMOTE_LOADED && d->status.state == DEVICE_READY ? p->run_nsec : 0;
+	if (p && p->state == REMOTE_LOADED && d->status.state == DEVICE_READY) {
+		ret->there = true;
+		ret->nsec = p->run_nsec;
+		ret->measured_nsec = p->measured_nsec;
+	}
 	(void) pthread_mutex_unlock(&d->lock);
-	return nsec;
 }
 
 void device_worker_forget(struct device_worker *d, const struct region *region)
@@ -204,20 +189,6 @@ void device_worker_status(struct device_worker *d, struct device_status *ret)
 	(void) pthread_mutex_unlock(&d->lock);
 }
 
-static int set_names(struct device_worker *d, const struct device_worker_options *o)
-{
-	if (o->path) {
-		d->path = strdup(o->path);
-		if (!d->path)
-			return -ENOMEM;
-	}
-	if (o->folder && asprintf(&d->quarantine_file, "%s/quarantine", o->folder) < 0) {
-		d->quarantine_file = NULL;
-		return -ENOMEM;
-	}
-	return quarantine_new(&d->quarantine, d->quarantine_file);
-}
-
 static int make_threads(struct device_worker *d)
 {
 	int r;
@@ -233,8 +204,8 @@ static int make_threads(struct device_worker *d)
 		return r;
 	device_worker_configure(d, d->options.config);
 	d->options.config = NULL; /* may be replaced from now on */
-	r = d->path ? -pthread_create(&d->thread, NULL, device_worker_minder, d) : 0;
-	d->started = d->path && r >= 0;
+	r = -pthread_create(&d->thread, NULL, device_worker_minder, d);
+	d->started = r >= 0;
 	return r;
 }
 
@@ -257,12 +228,10 @@ int device_worker_new(struct device_worker **ret, const struct device_worker_opt
 	(void) pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	(void) pthread_cond_init(&d->wake, &attributes);
 	(void) pthread_condattr_destroy(&attributes);
-	d->status.state = options->path ? DEVICE_IDLE : DEVICE_ABSENT;
-	(void) snprintf(d->status.reason, sizeof d->status.reason, "%s",
-		options->path ? DEVICE_IDLE_REASON : "there is no worker");
-	r = set_names(d, options);
-	if (r >= 0)
-		r = make_threads(d);
+	d->status.state = DEVICE_IDLE;
+	(void) snprintf(d->status.reason, sizeof d->status.reason, "%s", DEVICE_IDLE_REASON);
+	d->path = strdup(options->path);
+	r = d->path ? make_threads(d) : -ENOMEM;
 	if (r < 0) {
 		(void) device_worker_free(d);
 		return r;
@@ -305,13 +274,11 @@ struct device_worker *device_worker_free(struct device_worker *d)
 	}
 	(void) sd_event_source_disable_unref(d->source);
 	close_fdp(&d->event_fd);
-	(void) quarantine_free(d->quarantine);
 	workspace_done(&d->workspace);
 	(void) pthread_cond_destroy(&d->wake);
 	(void) pthread_mutex_destroy(&d->lock);
 	(void) pthread_mutex_destroy(&d->turn);
 	free(d->check);
-	free(d->quarantine_file);
 	free(d->path);
 	free(d);
 	return NULL;

@@ -21,10 +21,12 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
+#include "service/choice.h"
 #include "service/config.h"
 #include "service/queue.h"
 
 struct device_worker;
+struct quarantine;
 
 enum device_state {
 	DEVICE_ABSENT,
@@ -39,6 +41,7 @@ enum device_state {
 
 /**
  * struct device_status - a look at it
+ * @n_devices: that its driver showed beside it, itself included; 0: not known yet
  * @answered: by the device; @together: of them with others at once; @retried: by the processor in its place
  */
 struct device_status {
@@ -46,7 +49,7 @@ struct device_status {
 	char reason[256], platform[128], name[128], driver[128], version[128], banned[512];
 	const char *kind; /* "gpu", "accelerator", "cpu", "" */
 	bool shares_memory;
-	uint32_t units, n_plans;
+	uint32_t units, n_plans, n_devices;
 	uint64_t memory_bytes, buffer_bytes, build_nsec, test_nsec;
 	uint64_t answered, together, retried, checked, wrong, starts;
 	uint32_t n_cached, n_right;
@@ -54,13 +57,16 @@ struct device_status {
 
 /**
  * struct device_worker_options
- * @path: program or socket; NULL: no worker
- * @folder: where the quarantine is kept; NULL: nowhere
+ * @path: program or socket
+ * @index: which of the machine's devices
+ * @quarantine: outlives the device
  * @cpu: computes what the worker does not
  * @changed: on the loop, when anything of the status but its counters has changed
  */
 struct device_worker_options {
-	const char *path, *folder;
+	const char *path;
+	uint32_t index;
+	struct quarantine *quarantine;
 	sd_event *event;
 	struct device *cpu;
 	const struct config *config;
@@ -88,17 +94,11 @@ void device_worker_add(struct device_worker *d, struct plan *plan, int head);
 /** device_worker_drop() - nobody will ask for it again; its buffers go. A plan that is not there is fine */
 void device_worker_drop(struct device_worker *d, const struct plan *plan);
 
-/**
- * device_worker_takes() - shall the device compute a request?
- * @choice: see enum device_choice; @cpu_nsec: what the processor would take, 0: unknown
- *
- * Return: 1 yes; 0 no; of CHOICE_REQUIRE instead -ENODEV, or -EAGAIN while it is on its way.
- */
-int device_worker_takes(struct device_worker *d, const struct plan *plan, enum device_choice choice,
-	uint64_t cpu_nsec);
+/** device_worker_look() - what it takes for a plan, the talking included, and whether it is there; joules are left 0 */
+void device_worker_look(struct device_worker *d, const struct plan *plan, struct figure *ret);
 
-/** device_worker_nsec() - what a request takes on the device, the talking included; 0: @plan is not there */
-uint64_t device_worker_nsec(struct device_worker *d, const struct plan *plan);
+/** device_worker_missing() - why it cannot compute a plan. Return: -EAGAIN while it may come, else -ENODEV */
+int device_worker_missing(struct device_worker *d, const struct plan *plan);
 
 /** device_worker_push() - Return: as queue_push() */
 int device_worker_push(struct device_worker *d, struct request *request);

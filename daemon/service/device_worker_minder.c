@@ -47,8 +47,9 @@ static void show_banned(struct device_worker *d)
 {
 	struct worker_test all = {};
 	const struct device_status *s = &d->status;
-	bool whole = quarantine_find(d->quarantine, s->name, s->driver, QUARANTINE_ALL) != NULL;
-	uint32_t n = quarantine_list(d->quarantine, s->name, s->driver, &all);
+	char reason[WORKER_TEXT];
+	bool whole = quarantine_find(d->options.quarantine, s->name, s->driver, QUARANTINE_ALL, reason);
+	uint32_t n = quarantine_list(d->options.quarantine, s->name, s->driver, &all);
 	size_t at = 0;
 
 	(void) pthread_mutex_lock(&d->lock);
@@ -64,7 +65,7 @@ static void show_banned(struct device_worker *d)
 
 static void ban(struct device_worker *d, const char *kernel, const char *reason)
 {
-	int r = quarantine_add(d->quarantine, d->status.name, d->status.driver, kernel, reason);
+	int r = quarantine_add(d->options.quarantine, d->status.name, d->status.driver, kernel, reason);
 
 	log_warning("opencl: %s is in quarantine for %s, driver %s: %s",
 		strcmp(kernel, QUARANTINE_ALL) == 0 ? "everything" : kernel, d->status.name,
@@ -200,19 +201,26 @@ static void describe(struct device_worker *d, const struct worker_welcome *w)
 	(void) snprintf(s->version, sizeof s->version, "%.127s", w->version);
 	s->kind = kinds[w->kind];
 	s->units = w->units;
+	s->n_devices = w->n_devices;
 	s->memory_bytes = w->memory_bytes;
 	s->shares_memory = w->shares_memory != 0;
 	(void) pthread_mutex_unlock(&d->lock);
 	show_banned(d);
 }
 
+/* It would take memory and time to compile for what another device, or the processor itself, does better. */
+static bool is_spare(const struct device_worker *d, const struct worker_welcome *w)
+{
+	return d->options.index > 0 && w->kind == WORKER_KIND_CPU && w->first_kind != WORKER_KIND_CPU;
+}
+
 /* A device that is not there is no accident: nothing is tried again until somebody asks. */
 static int greet(struct device_worker *d)
 {
 	struct worker_welcome welcome;
+	char reason[WORKER_TEXT];
 	struct error why = {};
-	const char *reason;
-	int r = worker_hello(&d->client, "", 0, build_timeout(d), &welcome, &why);
+	int r = worker_hello(&d->client, "", d->options.index, build_timeout(d), &welcome, &why);
 
 	if (r < 0 && worker_is_lost(r)) {
 		lose_worker(d, "start", r, error_text(&why, r));
@@ -225,8 +233,14 @@ static int greet(struct device_worker *d)
 		return r;
 	}
 	describe(d, &welcome);
-	reason = quarantine_find(d->quarantine, d->status.name, d->status.driver, QUARANTINE_ALL);
-	if (!reason)
+	if (is_spare(d, &welcome)) {
+		forget_worker(d);
+		log_info("opencl: %s is left to the processor's own kernels", d->status.name);
+		set_state(d, DEVICE_ABSENT, "a processor, beside a device that is none");
+		return -ENODEV;
+	}
+	if (!quarantine_find(d->options.quarantine, d->status.name, d->status.driver, QUARANTINE_ALL,
+		    reason))
 		return 0;
 	forget_worker(d);
 	log_warning("opencl: %s stays in quarantine: %s", d->status.name, reason);
@@ -243,7 +257,7 @@ static int test(struct device_worker *d)
 	int r;
 
 	set_state(d, DEVICE_TESTING, "its kernels are built and tested");
-	(void) quarantine_list(d->quarantine, d->status.name, d->status.driver, &banned);
+	(void) quarantine_list(d->options.quarantine, d->status.name, d->status.driver, &banned);
 	r = worker_test(&d->client, &banned, build_timeout(d), &trial, &why);
 	if (r < 0 && worker_is_lost(r)) {
 		(void) snprintf(text, sizeof text, "%s while it was at %s",
@@ -349,6 +363,7 @@ static void loaded(
 	(void) pthread_mutex_lock(&d->lock);
 	p->on_device = r >= 0;
 	p->run_nsec = answer->run_nsec;
+	p->measured_nsec = clock_now_nsec();
 	p->batch_nsec = answer->batch_nsec < answer->run_nsec / 100 * TOGETHER_PERCENT
 				? answer->batch_nsec
 				: 0;
@@ -441,7 +456,7 @@ static void notice_death(struct device_worker *d)
 
 static void look_again(struct device_worker *d)
 {
-	uint32_t n = quarantine_lift(d->quarantine);
+	uint32_t n = quarantine_lift(d->options.quarantine);
 
 	log_notice("opencl: looked for again, %u entries of the quarantine are lifted", n);
 	(void) pthread_mutex_lock(&d->turn);

@@ -26,6 +26,7 @@ enum remote_state {
  * @plan: not referred to; alive until device_worker_drop(), which makes it NULL
  * @run_nsec: what a request took lately, the talking included
  * @batch_nsec: one of several that run together; 0: that does not pay
+ * @measured_nsec: when that was last found
  */
 struct remote_plan {
 	struct list link;
@@ -34,7 +35,7 @@ struct remote_plan {
 	int head;
 	enum remote_state state;
 	bool on_device;
-	uint64_t run_nsec, batch_nsec;
+	uint64_t run_nsec, batch_nsec, measured_nsec;
 };
 
 /**
@@ -62,7 +63,7 @@ struct known_region {
  */
 struct device_worker {
 	struct device_worker_options options;
-	char *path, *quarantine_file;
+	char *path;
 	struct queue *queue;
 	pthread_t thread;
 	bool started, finished;
@@ -86,7 +87,6 @@ struct device_worker {
 	char broken_reason[256];
 
 	/* the minder's */
-	struct quarantine *quarantine;
 	uint64_t waited_nsec, retry_at_nsec, unwanted_nsec;
 	uint32_t crashes;
 	char crashed_at[WORKER_NAME];

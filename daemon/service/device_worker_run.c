@@ -68,6 +68,8 @@ static void learn(struct device_worker *d, const struct together *t, uint64_t ns
 	p = device_worker_find(d, t->requests[0]->plan);
 	if (p && t->n == 1)
 		p->run_nsec = p->run_nsec ? p->run_nsec - p->run_nsec / 16 + nsec / 16 : nsec;
+	if (p)
+		p->measured_nsec = clock_now_nsec();
 	d->status.answered += t->n;
 	d->status.together += t->n > 1 ? t->n : 0;
 	(void) pthread_mutex_unlock(&d->lock);
@@ -221,7 +223,7 @@ static int run_on_device(struct device_worker *d, const struct together *t,
 		return r;
 	}
 	for (uint32_t i = 0; i < t->n; i++)
-		t->requests[i]->device = REQUEST_ON_OPENCL;
+		t->requests[i]->device = REQUEST_ON_OPENCL + d->options.index;
 	learn(d, t, clock_now_nsec() - begin);
 	d->since_check += t->n;
 	if (compare)

@@ -114,6 +114,11 @@ static double correction(const struct energy *e, const struct network *n)
 	return count > 0 ? sum / count : 1;
 }
 
+double energy_measured(const struct energy *e, double bits)
+{
+	return e->joules[width_of(bits)];
+}
+
 double energy_joules(const struct energy *e, const struct network *n, double bits, bool *ret_measured)
 {
 	double joules = e->joules[width_of(bits)];

@@ -43,6 +43,9 @@ bool energy_due(const struct energy_meter *m, uint64_t run_nsec, uint64_t now_ns
 void energy_note(struct energy_meter *m, struct energy *e, double bits, uint64_t run_nsec, uint64_t now_nsec,
 	struct reading watts);
 
+/** energy_measured() - Return: joules of one inference at @bits; 0: not measured */
+double energy_measured(const struct energy *e, double bits);
+
 /** energy_forget() - the model goes */
 void energy_forget(struct energy_meter *m, const struct energy *e);
 

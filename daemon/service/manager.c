@@ -42,17 +42,19 @@ uint64_t manager_deadline(const struct manager *m, uint32_t deadline_ms)
 	return ms ? clock_now_nsec() + ms * NSEC_PER_MSEC : 0;
 }
 
-int manager_submit(struct manager *m, struct request *request, uint64_t expected_nsec)
+int manager_submit(struct manager *m, struct request *request, const struct choices *choices)
 {
+	uint64_t expected_nsec = choices->all[0].nsec;
 	int r = request->choice == CHOICE_REQUIRE ? -ENODEV : 0;
+	uint32_t device = 0;
 
 	request->device = REQUEST_ON_CPU;
-	if (m->worker)
-		r = device_worker_takes(m->worker, request->plan, request->choice, expected_nsec);
-	if (r > 0)
-		return device_worker_push(m->worker, request);
+	if (m->devices)
+		r = devices_choose(m->devices, request, choices, m->profile, &device);
 	if (r < 0)
 		return r;
+	if (device > 0)
+		return devices_push(m->devices, device, request);
 	/* 0: nobody has measured it yet, so it may take long. */
 	if (expected_nsec > 0 && expected_nsec <= m->config->inline_run_usec_max * NSEC_PER_USEC
 		&& queue_run_here(m->queue, request))
@@ -62,13 +64,13 @@ int manager_submit(struct manager *m, struct request *request, uint64_t expected
 
 void manager_forget_region(struct manager *m, const struct region *region)
 {
-	if (m->worker)
-		device_worker_forget(m->worker, region);
+	if (m->devices)
+		devices_forget(m->devices, region);
 }
 
 bool manager_cancel(struct manager *m, struct request *request)
 {
-	return queue_cancel(m->queue, request) || (m->worker && device_worker_cancel(m->worker, request));
+	return queue_cancel(m->queue, request) || (m->devices && devices_cancel(m->devices, request));
 }
 
 static void update_all(struct manager *m)
@@ -137,8 +139,8 @@ static void apply_threads(struct manager *m)
 static void apply_config(struct manager *m)
 {
 	queue_set_length_max(m->queue, m->config->queue_length_max);
-	if (m->worker)
-		device_worker_configure(m->worker, m->config);
+	if (m->devices)
+		devices_configure(m->devices, m->config);
 	apply_threads(m);
 	load_files(m, m->config->models, m->config->n_models);
 	update_all(m);
@@ -312,9 +314,19 @@ static int take_name(struct manager *m, struct error *reterr)
 	return 0;
 }
 
-static void on_device_changed(void *userdata)
+static void on_device_changed(uint32_t index, void *userdata)
 {
-	bus_device_worker_changed(userdata);
+	bus_device_worker_changed(userdata, index);
+}
+
+/* What requests may ask for is loaded there too. */
+static void on_device_added(uint32_t index, void *userdata)
+{
+	struct manager *m = userdata;
+
+	bus_device_worker_added(m, index);
+	list_for_each (l, &m->entries)
+		entry_follow_device(list_entry(l, struct entry, link));
 }
 
 /* The socket of its unit goes before the program: under it, the worker has rights that we have not. */
@@ -331,18 +343,19 @@ static const char *find_worker(const char *wanted)
 
 static int make_worker(struct manager *m, const struct manager_options *options)
 {
-	struct device_worker_options o = {
+	struct devices_options o = {
 		.path = find_worker(options->worker),
 		.folder = getenv("STATE_DIRECTORY"),
 		.event = m->event,
 		.cpu = m->device,
 		.config = m->config,
 		.changed = on_device_changed,
+		.added = on_device_added,
 		.userdata = m,
 	};
 
 	if (o.path)
-		return device_worker_new(&m->worker, &o);
+		return devices_new(&m->devices, &o);
 	log_info("opencl: CPU only: there is no worker");
 	return 0;
 }
@@ -477,14 +490,14 @@ struct manager *manager_free(struct manager *m)
 	sessions_end(m, NULL);
 	recoders_stop(m);
 	m->builder = builder_free(m->builder);
-	if (m->worker)
-		device_worker_finish(m->worker);
+	if (m->devices)
+		devices_finish(m->devices);
 	queue_finish(m->queue);
 	if (m->bus)
 		bus_manager_forget_calls(m);
 	list_for_each_safe (l, n, &m->entries)
 		catalog_unload(list_entry(l, struct entry, link));
-	m->worker = device_worker_free(m->worker);
+	m->devices = devices_free(m->devices);
 	m->queue = queue_free(m->queue);
 	workspace_done(&m->workspace);
 	m->device = device_free(m->device);

@@ -10,7 +10,7 @@
 #include "base/list.h"
 #include "service/builder.h"
 #include "service/config.h"
-#include "service/device_worker.h"
+#include "service/devices.h"
 #include "service/energy.h"
 #include "service/limits.h"
 #include "service/policy.h"
@@ -23,7 +23,7 @@
  * @holds: struct hold
  * @calls_bytes: inputs that the waiting calls keep in memory
  * @rules: of the policy files; NULL: there are none; @inputs: what the board feels, without the time
- * @worker: the OpenCL device; NULL: CPU only
+ * @devices: those of OpenCL; NULL: CPU only
  * @device: the processor; @workspace: its scratch, of whoever runs a request of @queue
  * @authority: who may do what on @bus
  * @power: what the board feels, heard on @power_bus (which may be @bus, or NULL while it is lost)
@@ -62,7 +62,7 @@ struct manager {
 	struct device *device;
 	struct workspace workspace;
 	struct queue *queue;
-	struct device_worker *worker;
+	struct devices *devices;
 };
 
 /**
@@ -132,10 +132,12 @@ uint64_t manager_deadline(const struct manager *m, uint32_t deadline_ms);
 /**
  * manager_submit() - on the device that the request chooses: run here if that is quick, else queue
  *
+ * @choices: what the processor takes, by which is also decided where it runs, and the devices
+ *
  * Return: 1 done, 0 queued, -EBUSY queue full; when it requires a device that is not there -ENODEV, or -EAGAIN
  * while that is being prepared.
  */
-int manager_submit(struct manager *m, struct request *request, uint64_t expected_nsec);
+int manager_submit(struct manager *m, struct request *request, const struct choices *choices);
 
 /** manager_forget_region() - a session's memory goes; nothing of it runs any more */
 void manager_forget_region(struct manager *m, const struct region *region);

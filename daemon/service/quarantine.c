@@ -2,6 +2,7 @@
 #include "service/quarantine.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@ struct banned {
 };
 
 struct quarantine {
+	pthread_mutex_t mutex;
 	char *file;
 	struct banned entries[QUARANTINE_MAX];
 	uint32_t n;
@@ -75,6 +77,7 @@ int quarantine_new(struct quarantine **ret, const char *file)
 
 	if (!q)
 		return -ENOMEM;
+	(void) pthread_mutex_init(&q->mutex, NULL);
 	if (file) {
 		q->file = strdup(file);
 		if (!q->file)
@@ -89,6 +92,7 @@ struct quarantine *quarantine_free(struct quarantine *q)
 {
 	if (!q)
 		return NULL;
+	(void) pthread_mutex_destroy(&q->mutex);
 	free(q->file);
 	free(q);
 	return NULL;
@@ -131,48 +135,70 @@ static void drop_stale(struct quarantine *q, const char *device, const char *dri
 	q->n = kept;
 }
 
-int quarantine_add(struct quarantine *q, const char *device, const char *driver, const char *kernel,
-	const char *reason)
-{
-	struct banned *b;
-
-	if (quarantine_find(q, device, driver, kernel))
-		return 0;
-	drop_stale(q, device, driver);
-	b = append(q);
-	copy(b->device, sizeof b->device, device);
-	copy(b->driver, sizeof b->driver, driver);
-	copy(b->kernel, sizeof b->kernel, kernel);
-	copy(b->reason, sizeof b->reason, reason);
-	return save(q);
-}
-
-const char *quarantine_find(
-	const struct quarantine *q, const char *device, const char *driver, const char *kernel)
+static struct banned *find(
+	struct quarantine *q, const char *device, const char *driver, const char *kernel)
 {
 	for (uint32_t i = 0; i < q->n; i++)
 		if (is_of(&q->entries[i], device, driver) &&
 			strcmp(q->entries[i].kernel, kernel) == 0)
-			return q->entries[i].reason;
+			return &q->entries[i];
 	return NULL;
 }
 
-uint32_t quarantine_list(const struct quarantine *q, const char *device, const char *driver,
+int quarantine_add(struct quarantine *q, const char *device, const char *driver, const char *kernel,
+	const char *reason)
+{
+	struct banned *b;
+	int r = 0;
+
+	(void) pthread_mutex_lock(&q->mutex);
+	if (!find(q, device, driver, kernel)) {
+		drop_stale(q, device, driver);
+		b = append(q);
+		copy(b->device, sizeof b->device, device);
+		copy(b->driver, sizeof b->driver, driver);
+		copy(b->kernel, sizeof b->kernel, kernel);
+		copy(b->reason, sizeof b->reason, reason);
+		r = save(q);
+	}
+	(void) pthread_mutex_unlock(&q->mutex);
+	return r;
+}
+
+bool quarantine_find(struct quarantine *q, const char *device, const char *driver, const char *kernel,
+	char ret_reason[WORKER_TEXT])
+{
+	const struct banned *b;
+
+	(void) pthread_mutex_lock(&q->mutex);
+	b = find(q, device, driver, kernel);
+	if (b)
+		copy(ret_reason, WORKER_TEXT, b->reason);
+	(void) pthread_mutex_unlock(&q->mutex);
+	return b != NULL;
+}
+
+uint32_t quarantine_list(struct quarantine *q, const char *device, const char *driver,
 	struct worker_test *test)
 {
+	(void) pthread_mutex_lock(&q->mutex);
 	for (uint32_t i = 0; i < q->n && test->n_banned < WORKER_KERNELS; i++)
 		if (is_of(&q->entries[i], device, driver) &&
 			strcmp(q->entries[i].kernel, QUARANTINE_ALL) != 0)
 			(void) snprintf(test->banned[test->n_banned++], WORKER_NAME, "%s",
 				q->entries[i].kernel);
+	(void) pthread_mutex_unlock(&q->mutex);
 	return test->n_banned;
 }
 
 uint32_t quarantine_lift(struct quarantine *q)
 {
-	uint32_t n = q->n;
+	uint32_t n;
 
+	(void) pthread_mutex_lock(&q->mutex);
+	n = q->n;
 	q->n = 0;
 	(void) save(q);
+	(void) pthread_mutex_unlock(&q->mutex);
 	return n;
 }

@@ -3,7 +3,7 @@
  * Which kernels of which device under which driver must not be used again, over restarts. A changed driver
  * is another driver: its entries do not hold any more, and go when the file is next written.
  *
- * The file has a line for each: device, driver, kernel ("*" for all), reason, with tabs between. One thread.
+ * The file has a line for each: device, driver, kernel ("*" for all), reason, with tabs between. Any thread.
  */
 #pragma once
 
@@ -27,12 +27,12 @@ DEFINE_CLEANUP(struct quarantine *, quarantine_free)
 int quarantine_add(struct quarantine *q, const char *device, const char *driver, const char *kernel,
 	const char *reason);
 
-/** quarantine_find() - Return: the reason, or NULL */
-const char *quarantine_find(
-	const struct quarantine *q, const char *device, const char *driver, const char *kernel);
+/** quarantine_find() - Return: it is in; then @ret_reason has why */
+bool quarantine_find(struct quarantine *q, const char *device, const char *driver, const char *kernel,
+	char ret_reason[WORKER_TEXT]);
 
 /** quarantine_list() - kernels of a device and driver into @test, but for QUARANTINE_ALL. Return: how many */
-uint32_t quarantine_list(const struct quarantine *q, const char *device, const char *driver,
+uint32_t quarantine_list(struct quarantine *q, const char *device, const char *driver,
 	struct worker_test *test);
 
 /** quarantine_lift() - forget everything. Return: how many there were */

@@ -25,7 +25,7 @@ enum device_choice {
 /** enum request_device - who has computed it; the number in bitshed_reply.device */
 enum request_device {
 	REQUEST_ON_CPU,
-	REQUEST_ON_OPENCL,
+	REQUEST_ON_OPENCL, /* the first device; the others' numbers come after it */
 };
 
 /**
@@ -38,7 +38,7 @@ enum request_device {
  * @deadline_nsec: CLOCK_MONOTONIC; 0: none
  * @done: called on the loop thread, exactly once, unless queue_cancel() took the request back
  * @threads_max: at most so many compute it; 0: all that the device has
- * @choice: where to run; @device: where it has
+ * @choice: where to run; @device: where it has, enum request_device
  * @result: 0, -ETIMEDOUT when the deadline passed before the end, or what running gave
  * @running: the queue's; under its mutex
  */
@@ -54,7 +54,7 @@ struct request {
 	double min_bits;
 	uint32_t threads_max;
 	enum device_choice choice;
-	enum request_device device;
+	uint32_t device;
 	int result;
 	bool running, waits;
 	void (*done)(struct request *request, void *userdata);

@@ -97,6 +97,34 @@ static void follow_policy(const struct entry *e, struct request *request)
 		request->choice = CHOICE_PREFER;
 }
 
+/* What each would take, of those that it may go to. */
+static void look(const struct entry *e, const struct request *request, struct choices *ret)
+{
+	double bits = request->plan->model->bits;
+	struct manager *m = e->manager;
+
+	*ret = (struct choices){.n = 1};
+	ret->all[0].there = true;
+	ret->all[0].nsec = stats_cpu(&e->stats, bits, &ret->all[0].measured_nsec);
+	if (!m->devices || request->choice == CHOICE_CPU)
+		return;
+	ret->all[0].joules = energy_measured(&e->energy, bits);
+	ret->all[0].waiting = queue_length(m->queue);
+	devices_look(m->devices, request->plan, ret);
+	for (uint32_t i = 1; i < ret->n; i++)
+		ret->all[i].joules = energy_measured(&e->device_energy[i - 1], bits);
+}
+
+static int submit(struct entry *e, struct request *request)
+{
+	struct choices choices;
+
+	request->plan = plan_ref(e->plan);
+	follow_policy(e, request);
+	look(e, request, &choices);
+	return manager_submit(e->manager, request, &choices);
+}
+
 int serving_submit(struct entry *e, struct request *request)
 {
 	struct manager *m = e->manager;
@@ -105,9 +133,7 @@ int serving_submit(struct entry *e, struct request *request)
 	request->threads_max = e->policy.budget.threads;
 	if (!e->plan || manager_is_asleep(m))
 		return let_wait(e, request);
-	request->plan = plan_ref(e->plan);
-	follow_policy(e, request);
-	return manager_submit(m, request, e->stats.cpu_nsec);
+	return submit(e, request);
 }
 
 static void take_out(struct entry *e, struct request *request)
@@ -155,9 +181,7 @@ void serving_ready(struct entry *e)
 			finish(request, -ERANGE);
 			continue;
 		}
-		request->plan = plan_ref(e->plan);
-		follow_policy(e, request);
-		r = manager_submit(e->manager, request, e->stats.cpu_nsec);
+		r = submit(e, request);
 		if (r > 0)
 			request->done(request, request->userdata);
 		else if (r < 0)

@@ -1,18 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/stats.h"
 
+#include <math.h>
+
 static uint64_t mean(uint64_t old, uint64_t sample)
 {
 	return old ? old - old / 16 + sample / 16 : sample;
 }
 
-void stats_add(struct stats *s, uint64_t queue_nsec, uint64_t run_nsec, bool on_cpu)
+void stats_add(struct stats *s, uint64_t queue_nsec, uint64_t run_nsec)
 {
 	s->requests++;
-	if (on_cpu)
-		s->cpu_nsec = mean(s->cpu_nsec, run_nsec);
 	s->run_nsec = mean(s->run_nsec, run_nsec);
 	s->latency_nsec = mean(s->latency_nsec, queue_nsec + run_nsec);
+}
+
+static uint32_t width_of(double bits)
+{
+	return (uint32_t) lround(fmin(fmax(bits, 0), BITS_PLANES_MAX) * 8);
+}
+
+void stats_add_cpu(struct stats *s, double bits, uint64_t run_nsec, uint64_t now_nsec)
+{
+	uint32_t i = width_of(bits);
+
+	s->cpu_nsec = mean(s->cpu_nsec, run_nsec);
+	s->width_nsec[i] = mean(s->width_nsec[i], run_nsec);
+	s->width_measured_nsec[i] = now_nsec;
+}
+
+uint64_t stats_cpu(const struct stats *s, double bits, uint64_t *ret_measured_nsec)
+{
+	uint32_t i = width_of(bits);
+
+	*ret_measured_nsec = s->width_measured_nsec[i];
+	return s->width_nsec[i] ?: s->cpu_nsec;
 }
 
 void stats_fail(struct stats *s)

@@ -200,6 +200,7 @@ static int find_device(struct cl *cl, const char *wanted, uint32_t nth, struct e
 	cl->platform = c.all[nth].platform;
 	cl->device = c.all[nth].device;
 	cl->n_devices = c.n;
+	cl->first_type = device_type(c.all[0].device);
 	return 0;
 }
 

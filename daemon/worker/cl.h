@@ -28,7 +28,7 @@ enum cl_sharing {
 
 /**
  * struct cl - one device
- * @n_devices: how many there were to choose from
+ * @n_devices: how many there were to choose from; @first_type: of the first
  * @unified: the driver says that it shares memory with the processor
  * @import: of cl_arm_import_memory, or NULL
  * @local_bytes: of local memory that a work-group may take
@@ -49,7 +49,7 @@ struct cl {
 	cl_context context;
 	cl_command_queue queue;
 	char platform_name[128], name[128], vendor[128], driver[128], version[128];
-	cl_device_type type;
+	cl_device_type type, first_type;
 	uint32_t units, n_devices;
 	uint64_t memory_bytes, local_bytes;
 	size_t items_max[3], group_max;

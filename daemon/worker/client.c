@@ -220,7 +220,7 @@ int worker_hello(struct worker_client *w, const char *device, uint32_t nth, uint
 	clean(ret->device, sizeof ret->device);
 	clean(ret->driver, sizeof ret->driver);
 	clean(ret->version, sizeof ret->version);
-	return ret->kind < _WORKER_KIND_MAX ? 0 : -EPROTO;
+	return ret->kind < _WORKER_KIND_MAX && ret->first_kind < _WORKER_KIND_MAX ? 0 : -EPROTO;
 }
 
 static void hear_tested(struct worker_trial *trial, struct worker_tested *m)

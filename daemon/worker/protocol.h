@@ -92,12 +92,12 @@ struct worker_test {
  * struct worker_welcome
  * @result: 0, or a negative errno with @text
  * @shares_memory: buffers over planes need no copy of them, measured
- * @n_devices: that HELLO could have asked for
+ * @n_devices: that HELLO could have asked for; @first_kind: of the most promising one
  */
 struct worker_welcome {
 	struct worker_header header;
 	int32_t result;
-	uint32_t kind, units, shares_memory, n_devices, reserved;
+	uint32_t kind, units, shares_memory, n_devices, first_kind;
 	uint64_t memory_bytes;
 	char text[WORKER_TEXT], platform[WORKER_TEXT], device[WORKER_TEXT], driver[WORKER_TEXT],
 		version[WORKER_TEXT];

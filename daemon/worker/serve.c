@@ -37,6 +37,13 @@ static int send_record(struct server *s, const void *record)
 	return packet_send(s->fd, record, h->size, NULL, 0, SEND_NSEC);
 }
 
+static enum worker_kind kind_of(cl_device_type type)
+{
+	return type & CL_DEVICE_TYPE_GPU   ? WORKER_KIND_GPU
+	       : type & CL_DEVICE_TYPE_CPU ? WORKER_KIND_CPU
+					   : WORKER_KIND_ACCELERATOR;
+}
+
 static int send_welcome(struct server *s, int r, const struct error *why)
 {
 	struct worker_welcome m = {.header = worker_header(WORKER_WELCOME), .result = r};
@@ -45,9 +52,8 @@ static int send_welcome(struct server *s, int r, const struct error *why)
 		put_text(m.text, sizeof m.text, error_text(why, r));
 		return send_record(s, &m);
 	}
-	m.kind = s->cl->type & CL_DEVICE_TYPE_GPU   ? WORKER_KIND_GPU
-		 : s->cl->type & CL_DEVICE_TYPE_CPU ? WORKER_KIND_CPU
-						    : WORKER_KIND_ACCELERATOR;
+	m.kind = kind_of(s->cl->type);
+	m.first_kind = kind_of(s->cl->first_type);
 	m.units = s->cl->units;
 	m.shares_memory = s->cl->sharing != CL_SHARING_NONE;
 	m.n_devices = s->cl->n_devices;

@@ -17,6 +17,7 @@
 
 static char folder[] = "/tmp/bitshed-device-XXXXXX";
 static bool made;
+static char selected[64] = BITSHED_PATH "/device/opencl";
 
 static void remove_folder(void)
 {
@@ -72,13 +73,18 @@ pid_t device_daemon(const char *config)
 	return test_daemon_start(args);
 }
 
+void device_select(const char *name)
+{
+	(void) snprintf(selected, sizeof selected, "%s/device/%s", BITSHED_PATH, name);
+}
+
 const char *device_text(sd_bus *bus, const char *property)
 {
 	static char text[512];
 	char *value = NULL;
 
 	text[0] = '\0';
-	if (sd_bus_get_property_string(bus, BITSHED_BUS_NAME, BITSHED_PATH "/device/opencl",
+	if (sd_bus_get_property_string(bus, BITSHED_BUS_NAME, selected,
 		    BITSHED_DEVICE_INTERFACE, property, NULL, &value) >= 0)
 		(void) snprintf(text, sizeof text, "%s", value);
 	free(value);
@@ -90,10 +96,10 @@ uint64_t device_number(sd_bus *bus, const char *property)
 	uint64_t n = 0;
 	uint32_t u = 0;
 
-	if (sd_bus_get_property_trivial(bus, BITSHED_BUS_NAME, BITSHED_PATH "/device/opencl",
+	if (sd_bus_get_property_trivial(bus, BITSHED_BUS_NAME, selected,
 		    BITSHED_DEVICE_INTERFACE, property, NULL, 't', &n) >= 0)
 		return n;
-	(void) sd_bus_get_property_trivial(bus, BITSHED_BUS_NAME, BITSHED_PATH "/device/opencl",
+	(void) sd_bus_get_property_trivial(bus, BITSHED_BUS_NAME, selected,
 		BITSHED_DEVICE_INTERFACE, property, NULL, 'u', &u);
 	return u;
 }

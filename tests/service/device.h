@@ -16,7 +16,10 @@ const char *device_folder(void);
 /** device_daemon() - bitshedd with the worker of this build. @config: YAML, or NULL */
 pid_t device_daemon(const char *config);
 
-/** device_text(), device_number() - a property of the OpenCL device; text is static */
+/** device_select() - which one the functions below look at; "opencl" until then. @name: static */
+void device_select(const char *name);
+
+/** device_text(), device_number() - a property of it; text is static */
 const char *device_text(sd_bus *bus, const char *property);
 uint64_t device_number(sd_bus *bus, const char *property);
 

@@ -75,7 +75,7 @@ struct bitshed_request {
 
 /**
  * struct bitshed_reply - daemon to client; the output lies in the slot when @status is BITSHED_OK
- * @bits: average width that served it; @device: 0 CPU, 1 OpenCL; @rule: index, see Model1.Rules
+ * @bits: average width that served it; @device: 0 CPU, 1 OpenCL, 2 and more its other devices; @rule: index, see Model1.Rules
  */
 struct bitshed_reply {
 	uint16_t version, status;
