@@ -28,7 +28,8 @@ static const char help[] =
 	"  --check-config                read the configuration, say what is wrong with it, and "
 	"exit\n"
 	"  --cache=FOLDER                keep what takes long to compute (default: $CACHE_DIRECTORY, else nothing)\n"
-	"  --worker=FILE                 program or socket of the OpenCL worker, or none (default: as installed)\n"
+	"  --worker=FILE                 program or socket of the OpenCL worker, unit: only the socket of its unit, or\n"
+	"                                none (default: as installed)\n"
 	"  --model=NAME=FILE             load this model at the start; may be given again\n"
 	"  --log-level=LEVEL             error, warning, notice, info (default) or debug\n"
 	"  --version  --help\n";

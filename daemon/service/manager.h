@@ -74,7 +74,8 @@ struct manager {
  * @config_file: read instead of the layers, with the drop-ins of its own, or NULL
  * @cache_dir: for what takes long to compute; NULL: nothing is kept
  * @policy_file: read instead of the folders, or NULL
- * @worker: program or socket of the OpenCL worker, "none"; NULL: where it is installed
+ * @worker: program or socket of the OpenCL worker, "none", "unit": its unit's socket or none; NULL: where it is
+ *	installed
  * @models: loaded at the start, beside those of the configuration
  */
 struct manager_options {
