@@ -24,7 +24,7 @@ MAY = {
                         "worker/protocol.h", "worker/client.h"],
                        ["CL/", "protobuf-c"]),
     "daemon/rehearse": (["base/", "engine/", "service/", "rehearse/"], ["CL/", "protobuf-c"]),
-    "daemon/tools": (["base/", "engine/", "convert/", "tools/"], ["systemd/", "yaml.h", "CL/"]),
+    "daemon/tools": (["base/", "engine/", "convert/", "tools/", "worker/protocol.h", "worker/client.h"], ["systemd/", "yaml.h", "CL/"]),
     "client": (["bitshed/", "client/"], ["yaml.h", "CL/", "protobuf-c"]),
 }
 OURS = ("base/", "engine/", "worker/", "convert/", "service/", "rehearse/", "tools/", "kernels_cl/", "bitshed/", "client/")

@@ -21,7 +21,7 @@ _bitshed_model() {
 	--clip) COMPREPLY=($(compgen -W 'min-max percentile mse kl aciq' -- "$cur")); return ;;
 	--schedule) COMPREPLY=($(compgen -W 'cosine step flat' -- "$cur")); return ;;
 	--optimiser) COMPREPLY=($(compgen -W 'sgd adam amsgrad' -- "$cur")); return ;;
-	--device) COMPREPLY=($(compgen -W 'cpu' -- "$cur")); return ;;
+	--device) COMPREPLY=($(compgen -W 'cpu opencl' -- "$cur")); return ;;
 	-o | --output | --calibrate | --evaluate | --data | --folder | --labels | --evaluate-labels | --data-labels | --checkpoint | --log | --cache) _filedir; return ;;
 	--planes | --edge-planes | --activation-bits) COMPREPLY=($(compgen -W '1 2 3 4 5 6 7 8' -- "$cur")); return ;;
 	esac

@@ -41,7 +41,7 @@ static void count_agreement(struct accuracy *a, const struct outputs *o, const s
 	a->top5 = count ? 100.0f * (float) among / (float) count : 0;
 }
 
-static int fill(struct accuracy *a, const struct outputs *o, const struct outputs *reference,
+int card_rate(struct accuracy *a, const struct outputs *o, const struct outputs *reference,
 	const struct samples *samples, struct error *reterr)
 {
 	double top1, top5, same, snr = 0;
@@ -72,7 +72,7 @@ int card_measure(struct accuracy *ret, struct network *n, double bits, struct sa
 	if (r >= 0)
 		r = evaluate_outputs(&out, model, samples, limit, threads, progress, reterr);
 	if (r >= 0)
-		r = fill(&a, &out, reference, samples, reterr);
+		r = card_rate(&a, &out, reference, samples, reterr);
 	if (r < 0)
 		return r;
 	*ret = a;

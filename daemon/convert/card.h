@@ -20,6 +20,10 @@ int card_measure(struct accuracy *ret, struct network *n, double bits, struct sa
 	const struct outputs *reference, uint32_t limit, struct threads *threads,
 	const struct progress *progress, struct outputs *ret_outputs, struct error *reterr);
 
+/** card_rate() - what answers are worth: all of @ret but its bits. Return: as card_measure() */
+int card_rate(struct accuracy *ret, const struct outputs *o, const struct outputs *reference,
+	const struct samples *samples, struct error *reterr);
+
 /** card_interval() - bounds of a measured percentage at 95 % confidence (Wilson's score interval) */
 void card_interval(double percent, uint32_t n, double *ret_low, double *ret_high);
 

@@ -7,6 +7,8 @@
 
 #include "convert/card.h"
 #include "engine/recode.h"
+#include "engine/lower.h"
+#include "tools/evaluate_device.h"
 #include "tools/measure_options.h"
 #include "tools/tool.h"
 
@@ -26,7 +28,7 @@ const struct command command_evaluate = {
 		"  --reencoded       with the planes that the daemon computes for what stays at a low width;\n"
 		"                    widths that were calibrated keep the file's, as in the daemon\n"
 		"  --threads N       (all processors)\n"
-		"  --device cpu      where to compute; cpu is what there is\n"
+		"  --device DEVICE   where to compute: cpu, opencl, or part of the name of an OpenCL device\n"
 		"  --json            for programs\n",
 };
 
@@ -44,6 +46,7 @@ static const struct option options[] = {
 	{},
 };
 
+/** struct arguments - @device: NULL: the processor */
 struct arguments {
 	const char *model, *device;
 	bool reencoded;
@@ -72,8 +75,10 @@ static int parse(struct arguments *a, int argc, char **argv)
 		return tool_usage(c, "give one model file, and labelled data with --data");
 	if (a->reencoded && a->measure.store)
 		return tool_usage(c, "the file's card is of its own planes: give --store or --reencoded");
-	if (a->device && strcmp(a->device, "cpu") != 0)
-		return tool_usage(c, "there is no device '%s' here, only cpu", a->device);
+	if (a->device && strcmp(a->device, "cpu") == 0)
+		a->device = NULL;
+	if (a->reencoded && a->device)
+		return tool_usage(c, "the processor computes planes anew, and with them: give --device or --reencoded");
 	a->model = argv[optind];
 	return EXIT_SUCCESS;
 }
@@ -122,17 +127,40 @@ static int reencode(struct network **ret, struct network *n, double bits, struct
 	return r < 0 ? r : recode_network(recode, ret, reterr);
 }
 
+/** struct place - who computes: @device, or @threads when there is none */
+struct place {
+	struct threads *threads;
+	struct evaluate_device *device;
+};
+
+static int measure_on_device(struct evaluate_device *d, const struct arguments *a, struct network *n,
+	struct samples *samples, const struct progress *progress, float bits, struct accuracy *ret,
+	struct outputs *ret_outputs, struct error *reterr)
+{
+	_cleanup_(model_unrefp) struct model *model = NULL;
+	int r = model_build(&model, n, bits, reterr);
+
+	if (r >= 0)
+		r = evaluate_device_outputs(
+			d, ret_outputs, model, samples, a->measure.limit, progress, reterr);
+	ret->bits = bits;
+	return r < 0 ? r : card_rate(ret, ret_outputs, NULL, samples, reterr);
+}
+
 static int evaluate_width(const struct arguments *a, struct network *n, struct samples *samples,
-	struct threads *threads, const struct progress *progress, float bits, bool first,
+	const struct place *place, const struct progress *progress, float bits, bool first,
 	struct accuracy *ret, struct error *reterr)
 {
 	_cleanup_(network_unrefp) struct network *reencoded = NULL;
 	_cleanup_(outputs_done) struct outputs out = {};
 	int r = a->reencoded ? reencode(&reencoded, n, (double) bits, reterr) : 0;
 
-	if (r >= 0)
-		r = card_measure(ret, reencoded ?: n, bits, samples, NULL, a->measure.limit, threads,
-			progress, &out, reterr);
+	if (r >= 0 && place->device)
+		r = measure_on_device(
+			place->device, a, n, samples, progress, bits, ret, &out, reterr);
+	else if (r >= 0)
+		r = card_measure(ret, reencoded ?: n, bits, samples, NULL, a->measure.limit,
+			place->threads, progress, &out, reterr);
 	if (r < 0)
 		return error_prefix(reterr, r, "%g bits", bits);
 	print_width(a, first, ret, &out);
@@ -140,9 +168,9 @@ static int evaluate_width(const struct arguments *a, struct network *n, struct s
 }
 
 static int evaluate_widths(const struct arguments *a, struct network *n, struct samples *samples,
-	struct threads *threads, const struct progress *progress, struct error *reterr)
+	const struct place *place, const struct progress *progress, struct error *reterr)
 {
-	struct accuracy rows[WIDTHS_MAX];
+	struct accuracy rows[WIDTHS_MAX] = {};
 	float widths[WIDTHS_MAX];
 	int r, count = r = tool_widths(n, a->measure.bits, widths, WIDTHS_MAX, reterr);
 
@@ -150,7 +178,7 @@ static int evaluate_widths(const struct arguments *a, struct network *n, struct 
 		return r;
 	print_head(a, n);
 	for (int i = 0; i < count; i++) {
-		r = evaluate_width(a, n, samples, threads, progress, widths[i], i == 0, &rows[i], reterr);
+		r = evaluate_width(a, n, samples, place, progress, widths[i], i == 0, &rows[i], reterr);
 		if (r < 0)
 			return r;
 	}
@@ -163,6 +191,7 @@ static int evaluate_widths(const struct arguments *a, struct network *n, struct 
 
 static int evaluate(const struct arguments *a, struct meter *meter, struct error *reterr)
 {
+	_cleanup_(evaluate_device_freep) struct evaluate_device *device = NULL;
 	_cleanup_(threads_freep) struct threads *threads = NULL;
 	_cleanup_(network_unrefp) struct network *n = NULL;
 	_cleanup_(dataset_freep) struct dataset *data = NULL;
@@ -171,9 +200,15 @@ static int evaluate(const struct arguments *a, struct meter *meter, struct error
 
 	if (r >= 0)
 		r = tool_samples(&samples, &data, n, a->measure.data, a->measure.labels, reterr);
-	if (r >= 0)
+	if (r >= 0 && a->device)
+		r = evaluate_device_open(&device, strcmp(a->device, "opencl") == 0 ? "" : a->device,
+			a->model, reterr);
+	else if (r >= 0)
 		r = threads_new(&threads, a->measure.threads);
-	return r < 0 ? r : evaluate_widths(a, n, &samples, threads, &meter->progress, reterr);
+	if (r < 0)
+		return r;
+	return evaluate_widths(
+		a, n, &samples, &(struct place){threads, device}, &meter->progress, reterr);
 }
 
 static int evaluate_main(int argc, char **argv)

@@ -48,7 +48,7 @@ expect 2 "give --store or --reencoded" evaluate "$folder/text" --data x --store 
 expect 2 "--seconds takes a number" tune "$folder/text" --seconds x
 expect 1 "No such file" tune "$folder/none.gguf"
 expect 1 "No such file" bench "$folder/none.gguf"
-expect 2 "no device 'gpu'" evaluate "$folder/text" --data x --device gpu
+expect 2 "give --device or --reencoded" evaluate "$folder/text" --data x --device opencl --reencoded
 [ -e "$folder/y.gguf" ] && echo "FAIL: a failed import left a file" && failures=$((failures + 1))
 
 if [ -z "${BITSHED_TEST_DATA:-}" ]; then
@@ -110,6 +110,17 @@ expect 0 '"clusters":3' classes "$folder/net.gguf" --data "$test" --bits 4 --clu
 expect 0 "zeros of a kernel" analyse "$folder/net.gguf" --bits 4,2 --svg "$folder/zeros.svg"
 grep -q "</svg>" "$folder/zeros.svg" || failures=$((failures + 1))
 expect 0 "95 % interval" evaluate "$folder/net.gguf" --data "$test" --bits 2 --limit 100 --reencoded
+BITSHED_LIBEXEC=$folder expect 1 "there is no worker" evaluate "$folder/net.gguf" --data "$test" --device opencl
+# the device's answers are the processor's; drivers compile for long
+if [ -n "${BITSHED_TEST_FULL:-}" ] && [ -x "${2:-}/bitshed-worker" ]; then
+	export BITSHED_LIBEXEC=$2
+	expect 1 "no device is called" evaluate "$folder/net.gguf" --data "$test" --device nobody
+	for device in cpu opencl; do
+		"$model" evaluate "$folder/net.gguf" --data "$test" --bits 3 --limit 100 --device $device --json 2>/dev/null |
+			sed 's/,"images_per_second.*//' >"$folder/$device.json"
+	done
+	grep -q top1 "$folder/opencl.json" && cmp "$folder/cpu.json" "$folder/opencl.json" || failures=$((failures + 1))
+fi
 expect 1 "widths 1 to 4" evaluate "$folder/net.gguf" --data "$test" --bits 5
 expect 1 "the network takes" evaluate "$folder/net.gguf" --data "$BITSHED_TEST_DATA/kws_500.npy"
 expect 0 '"agreement":' compare "$net" "$folder/net.gguf" --data "$test" --bits 4 --limit 50 --json
