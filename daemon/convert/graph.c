@@ -260,16 +260,29 @@ static int graph_output(struct export *e, struct error *reterr)
 	return 0;
 }
 
-/* The first and the last matrix lose most when they lose planes; small ones keep all of theirs. */
-static void mark_edges(struct export *e)
+static uint64_t weights_of(const struct export_matrix *m)
 {
-	uint64_t all = 0, edge;
+	return (uint64_t) m->rows * m->columns;
+}
 
-	for (uint32_t i = 0; i < e->n_matrices; i++)
-		all += (uint64_t) e->matrices[i].rows * e->matrices[i].columns;
-	for (uint32_t i = 0; i < e->n_matrices && e->options.edge_planes; i += MAX_OF(e->n_matrices - 1, 1)) {
-		edge = (uint64_t) e->matrices[i].rows * e->matrices[i].columns;
-		e->matrices[i].fixed = edge <= all / 20;
+/*
+ * The first and the last matrix lose most when they lose planes; small ones keep all of theirs. So do depthwise
+ * ones, whose rows are too short for the errors of their weights to even out, where they hold a small part of
+ * all weights.
+ */
+static void mark_fixed(struct export *e)
+{
+	uint64_t all = 0, depthwise = 0;
+
+	for (uint32_t i = 0; i < e->n_matrices; i++) {
+		all += weights_of(&e->matrices[i]);
+		depthwise += e->matrices[i].depthwise ? weights_of(&e->matrices[i]) : 0;
+	}
+	for (uint32_t i = 0; i < e->n_matrices && e->options.edge_planes; i++) {
+		struct export_matrix *m = &e->matrices[i];
+		bool edge = i == 0 || i + 1 == e->n_matrices;
+
+		m->fixed = (edge && weights_of(m) <= all / 20) || (m->depthwise && depthwise <= all / 5);
 	}
 }
 
@@ -304,7 +317,7 @@ int export_graph(struct export **ret, const struct net *net, const struct export
 		return r;
 	if (e->n_matrices == 0)
 		return error_set(reterr, -ENOTSUP, "the network has no weights to quantize");
-	mark_edges(e);
+	mark_fixed(e);
 	*ret = take_ptr(e);
 	return 0;
 }

@@ -115,23 +115,34 @@ static int add_norm(struct net *n, uint32_t conv)
 	return 0;
 }
 
+static bool is_depthwise(const struct net *net, const struct net_node *n)
+{
+	return n->kind == NET_CONVOLUTION && n->groups > 1 && n->groups == n->outputs &&
+		n->groups == net->values[n->inputs[0]].shape.dims[0];
+}
+
 void prepare_fixed(const struct net *net, uint32_t edge_planes, bool *fixed)
 {
 	uint32_t first = UINT32_MAX, last = 0;
-	uint64_t all = 0;
+	uint64_t all = 0, depthwise = 0;
 
 	for (uint32_t i = 0; i < net->n_nodes; i++) {
+		const struct net_node *n = &net->nodes[i];
+
 		fixed[i] = false;
-		if (!is_matrix(&net->nodes[i]))
+		if (!is_matrix(n))
 			continue;
 		first = MIN_OF(first, i);
 		last = i;
-		all += prepare_weights(net, &net->nodes[i]);
+		all += prepare_weights(net, n);
+		depthwise += is_depthwise(net, n) ? prepare_weights(net, n) : 0;
 	}
-	if (first == UINT32_MAX || !edge_planes)
-		return;
-	fixed[first] = prepare_weights(net, &net->nodes[first]) <= all / 20;
-	fixed[last] = prepare_weights(net, &net->nodes[last]) <= all / 20;
+	for (uint32_t i = first; i <= last && edge_planes; i++) {
+		bool edge = i == first || i == last;
+		uint64_t size = is_matrix(&net->nodes[i]) ? prepare_weights(net, &net->nodes[i]) : UINT64_MAX;
+
+		fixed[i] = (edge && size <= all / 20) || (is_depthwise(net, &net->nodes[i]) && depthwise <= all / 5);
+	}
 }
 
 /* Whether a ReLU made it, maybe with pools and moves behind it. */

@@ -18,7 +18,7 @@ int prepare_net(struct net **ret, const struct net *folded);
 size_t prepare_weights(const struct net *net, const struct net_node *n);
 
 /**
- * prepare_fixed() - matrices that keep eight bits: small ones at the edges, as the export has it
+ * prepare_fixed() - matrices that keep eight bits, as the export has it: small edges, depthwise ones
  * @edge_planes: 0: none
  * @fixed: [n_nodes]
  */
