@@ -84,6 +84,7 @@ struct export_matrix {
 };
 
 struct export_given;
+struct export_follow;
 struct second_moment;
 
 /**
@@ -94,6 +95,7 @@ struct second_moment;
  * @planes_of: [n_matrices], planes of each matrix that sheds, in place of @planes; or NULL
  * @moments: [n_matrices], of the inputs, borrowed; NULL: measured when they are needed
  * @given: by training; NULL: every matrix is quantized here
+ * @follow: NULL: every matrix is quantized for what it reads in the fp32 network
  * @whole_grid: matrices of eight planes are plain int8: best at eight planes, poor at few
  */
 struct export_options {
@@ -105,6 +107,7 @@ struct export_options {
 	const uint32_t *planes_of;
 	const struct second_moment *moments;
 	const struct export_given *given;
+	const struct export_follow *follow;
 };
 
 /**
@@ -162,6 +165,28 @@ struct export_given {
 	struct net **others;
 	uint32_t n_others;
 };
+
+/**
+ * struct export_follow - matrices one after the other, each for what those before it make of its inputs
+ * @inputs: before matrix @matrix is quantized: the second moment of what it will read, freed by the caller; its
+ *	weights may change
+ * @quantized: it has its codes
+ * @close: frees @userdata
+ */
+struct export_follow {
+	int (*inputs)(void *userdata, struct export *e, uint32_t matrix, struct second_moment *ret,
+		struct error *reterr);
+	int (*quantized)(void *userdata, const struct export *e, uint32_t matrix);
+	void *(*close)(void *userdata);
+	void *userdata;
+};
+
+/**
+ * export_follow_fn - make one for exports of @net
+ * @net, @samples, @threads: must outlive it; up to @limit samples are looked at
+ */
+typedef int export_follow_fn(struct export_follow *ret, const struct net *net, struct samples *samples,
+	uint32_t limit, struct threads *threads, struct error *reterr);
 
 /**
  * export_weights() - quantize and pack every matrix

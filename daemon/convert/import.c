@@ -60,6 +60,12 @@ static void work_done(struct work *w)
 	net_free(w->net);
 }
 
+static void follow_done(struct export_follow *f)
+{
+	if (f->close)
+		(void) f->close(f->userdata);
+}
+
 static int open_data(struct work *w, const struct import *i, struct error *reterr)
 {
 	const struct net_shape *s = &w->net->values[w->net->input].shape;
@@ -142,6 +148,21 @@ static int write_model(struct work *w, const struct import *i, struct error *ret
 	return export_write(w->export, i->output, &words, reterr);
 }
 
+/* Matrix by matrix, or each by itself. */
+static int quantize(struct work *w, const struct import *i, struct error *reterr)
+{
+	_cleanup_(follow_done) struct export_follow follow = {};
+	int r = i->follow ? i->follow(&follow, w->net, &w->samples, i->samples, i->threads, reterr) : 0;
+
+	if (r < 0)
+		return r;
+	w->export->options.follow = i->follow ? &follow : NULL;
+	r = export_weights(w->export, i->calibrate ? &w->samples : NULL, i->samples, i->threads, i->progress,
+		reterr);
+	w->export->options.follow = NULL;
+	return r;
+}
+
 static int build_with(struct work *w, const struct import *i, const struct export_options *options,
 	struct error *reterr)
 {
@@ -154,8 +175,7 @@ static int build_with(struct work *w, const struct import *i, const struct expor
 	if (r >= 0)
 		r = export_scales(w->export, w->calibration, reterr);
 	if (r >= 0)
-		r = export_weights(w->export, i->calibrate ? &w->samples : NULL, i->samples, i->threads,
-			i->progress, reterr);
+		r = quantize(w, i, reterr);
 	if (r >= 0 && i->correct && i->calibrate)
 		r = correct_widths(w->export, w->calibration, &w->samples, i->output, i->threads,
 			i->progress, reterr);

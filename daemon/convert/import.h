@@ -17,6 +17,8 @@
  * @sensitivity: how many samples tell what each matrix costs at fewer planes; 0: the file does not say
  * @average_bits: above 0: planes of each matrix by those sensitivities, up to options.planes (needs
  *	@calibrate and @sensitivity)
+ * @follow: matrices one after the other, each for what those before it make of its inputs (needs @calibrate);
+ *	NULL: each by itself
  * @labels: names of the classes, one a line, or NULL
  * @method: what the file says about its weights; NULL: the quantizer's name
  */
@@ -30,6 +32,7 @@ struct import {
 	struct export_options options;
 	struct threads *threads;
 	const struct progress *progress;
+	export_follow_fn *follow;
 };
 
 /** import_net() - read and fold an ONNX file. Return: as onnx_read() */

@@ -162,6 +162,31 @@ static bool batch_next(struct batch *b, const struct export *e)
 	return any;
 }
 
+/* The student of export_follow needs all matrices in their order. */
+static int follow_matrices(struct export *e, struct threads *threads, const struct progress *progress,
+	struct error *reterr)
+{
+	const struct export_follow *f = e->options.follow;
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && i < e->n_matrices; i++) {
+		struct second_moment moment = {};
+
+		progress_step(progress, "quantizing", i, e->n_matrices);
+		if (e->matrices[i].columns <= CALIBRATED_COLUMNS_MAX)
+			r = f->inputs(f->userdata, e, i, &moment, reterr);
+		if (r >= 0)
+			r = quantize_matrix(e, &e->matrices[i], &moment, threads, reterr);
+		second_moment_done(&moment);
+		if (r >= 0)
+			r = corrections_init(&e->matrices[i]);
+		if (r >= 0)
+			r = f->quantized(f->userdata, e, i);
+	}
+	progress_step(progress, "quantizing", 1, 1);
+	return r;
+}
+
 int export_weights(struct export *e, struct samples *samples, uint32_t limit, struct threads *threads,
 	const struct progress *progress, struct error *reterr)
 {
@@ -179,6 +204,8 @@ int export_weights(struct export *e, struct samples *samples, uint32_t limit, st
 	for (uint32_t i = 0; i < e->n_matrices; i++)
 		all += (uint64_t) e->matrices[i].rows * e->matrices[i].columns;
 	e->whole_grid = e->options.whole_grid || needs_whole_grid(e);
+	if (e->options.follow)
+		return follow_matrices(e, threads, progress, reterr);
 	while (r >= 0 && b.end < e->n_matrices) {
 		if (batch_next(&b, e) && samples && !e->options.moments)
 			r = second_moments(b.moments, b.wanted, e, samples, limit, threads, progress,

@@ -5,6 +5,7 @@
 
 #include "convert/clip.h"
 #include "convert/import.h"
+#include "convert/train/follow.h"
 #include "tools/preprocess_options.h"
 #include "tools/tool.h"
 
@@ -20,8 +21,8 @@ const struct command command_import = {
 		"  -o, --output FILE       the model file to write\n"
 		"  --method NAME           weight quantizer: see below (gptq with --calibrate, else bcq)\n"
 		"  --planes N              bit planes of each weight, 1 to 8 (8)\n"
-		"  --edge-planes N         planes of a small first and last layer, never shed; 0: like the\n"
-		"                          others (8)\n"
+		"  --edge-planes N         planes of a small first and last layer and of depthwise ones, never\n"
+		"                          shed; 0: like the others (8)\n"
 		"  --average-bits X        planes of each layer by what it costs the network, X on average, at most\n"
 		"                          --planes each; with --calibrate\n"
 		"  --group-columns N       weights that share scales, a multiple of 64 (128)\n"
@@ -35,6 +36,8 @@ const struct command command_import = {
 		"  --clip NAME             how activation ranges are chosen: min-max, percentile, mse, kl, aciq (min-max\n"
 		"                          at 8 bits, else mse)\n"
 		"  --equalise              give the channels between two matrices one range\n"
+		"  --follow                each layer takes back errors of those before it, for the widest width;\n"
+		"                          with --calibrate\n"
 		"  --keep-nested           keep nested planes even where plain int8 agrees better at 8 bits\n"
 		"  --no-correction         do not match the fp32 network's statistics at each width\n"
 		"  --labels FILE           names of the classes, one a line\n"
@@ -66,6 +69,7 @@ enum {
 	OPTION_SENSITIVITY,
 	OPTION_CLIP,
 	OPTION_EQUALISE,
+	OPTION_FOLLOW,
 	OPTION_KEEP_NESTED,
 	OPTION_NO_CORRECTION,
 	OPTION_LABELS,
@@ -93,6 +97,7 @@ static const struct option options[] = {
 	{"sensitivity", required_argument, NULL, OPTION_SENSITIVITY},
 	{"clip", required_argument, NULL, OPTION_CLIP},
 	{"equalise", no_argument, NULL, OPTION_EQUALISE},
+	{"follow", no_argument, NULL, OPTION_FOLLOW},
 	{"keep-nested", no_argument, NULL, OPTION_KEEP_NESTED},
 	{"no-correction", no_argument, NULL, OPTION_NO_CORRECTION},
 	{"labels", required_argument, NULL, OPTION_LABELS},
@@ -176,6 +181,9 @@ static bool parse_option(struct import *i, int option, const char *text, uint32_
 	case OPTION_EQUALISE:
 		i->equalise = true;
 		return true;
+	case OPTION_FOLLOW:
+		i->follow = follow_open;
+		return true;
 	case OPTION_KEEP_NESTED:
 		i->keep_nested = true;
 		return true;
@@ -230,6 +238,8 @@ static int import_main(int argc, char **argv)
 		return tool_usage(&command_import, "method %s needs --calibrate", i.options.quantizer->name);
 	if (i.average_bits > 0 && (!i.calibrate || i.sensitivity == 0))
 		return tool_usage(&command_import, "--average-bits needs --calibrate and --sensitivity");
+	if (i.follow && !i.calibrate)
+		return tool_usage(&command_import, "--follow needs --calibrate");
 	i.onnx = argv[optind];
 	preprocess_options_done(&i.preprocess);
 	r = threads_new(&threads, n_threads);

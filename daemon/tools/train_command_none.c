@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bitshed-model train, where it was built without oneDNN. */
+/* bitshed-model train and what else needs gradients or the library's products, where it was built without oneDNN. */
 #include <errno.h>
 
+#include "convert/train/follow.h"
 #include "tools/tool.h"
+
+int follow_open(struct export_follow *ret, const struct net *net, struct samples *samples, uint32_t limit,
+	struct threads *threads, struct error *reterr)
+{
+	return error_set(reterr, -ENOTSUP, "this bitshed-model was built without training (oneDNN), which follows");
+}
 
 static int train_main(int argc, char **argv)
 {

@@ -435,6 +435,15 @@ int train_graph_forward(struct train_graph *g, struct error *reterr)
 	return r < 0 ? r : dnn_errno(dnnl_stream_wait(g->dnn.stream), "run", reterr);
 }
 
+int train_graph_reach(struct train_graph *g, uint32_t node, struct error *reterr)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && i < g->n_ops && g->ops[i].node != &g->net->nodes[node]; i++)
+		r = g->ops[i].class->forward(g, &g->ops[i], reterr);
+	return r < 0 ? r : dnn_errno(dnnl_stream_wait(g->dnn.stream), "run", reterr);
+}
+
 int train_graph_backward(struct train_graph *g, struct error *reterr)
 {
 	int r = 0;

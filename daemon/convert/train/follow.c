@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two networks side by side: the fp32 one, and the student, in which the matrices so far are quantized. A matrix
+ * W reads x in the first and x^ in the second, and should give W x. The best that it can do with x^, before it is
+ * quantized itself, is
+ *
+ *	W' = argmin E |W x - W' x^|^2 = W + W D (H^ + lambda)^-1,  D = E[(x - x^) x^^T],  H^ = E[x^ x^^T]
+ *
+ * So a matrix takes back what its inputs show of the errors before it, and is quantized in the metric of the
+ * inputs that it will have (methods C4 and C5 take their inputs so; here it is in closed form). With few
+ * positions for many columns D is mostly chance: lambda grows with their ratio. Mirrored pictures are further
+ * samples: what is asked of them is not what they show, but that both networks say the same.
+ */
+#include "convert/train/follow.h"
+
+#include <errno.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "convert/quantize/metric.h"
+#include "convert/second_moment.h"
+#include "convert/train/graph.h"
+
+#define BATCH 16
+#define POSITIONS_MAX 64 /* of one sample */
+#define TASK_ROWS 16
+/* Of the mean of the diagonal, for each column per position. */
+#define RIDGE 4.0
+
+/**
+ * struct follow - @teacher, @student: graphs of the same net
+ * @n: samples; @sides: 2: mirrored, too
+ * @pixels, @chw: one sample
+ */
+struct follow {
+	struct samples *samples;
+	struct threads *threads;
+	struct train_graph *teacher, *student;
+	uint32_t n, sides;
+	uint8_t *pixels;
+	float *chw;
+};
+
+/**
+ * struct inputs - of one matrix
+ * @order: [columns], column of the engine to column of the net
+ * @x, @off: [BATCH * POSITIONS_MAX][columns], x^ and x - x^ of one group
+ * @product: [columns][columns]
+ * @h, @d: [groups][columns][columns]
+ */
+struct inputs {
+	const struct export *e;
+	const struct net_node *node;
+	uint32_t *order, columns, groups;
+	float *x, *off, *product;
+	double *h, *d;
+	uint64_t positions;
+};
+
+static void *follow_close(void *userdata)
+{
+	struct follow *f = userdata;
+
+	if (!f)
+		return NULL;
+	train_graph_free(f->teacher);
+	train_graph_free(f->student);
+	free(f->pixels);
+	free(f->chw);
+	free(f);
+	return NULL;
+}
+DEFINE_CLEANUP(void *, follow_close)
+
+/* As the export moved them (graph_ops.c). */
+static uint32_t *column_order(const struct export *e, uint32_t matrix)
+{
+	const struct net_node *n = &e->net->nodes[e->matrices[matrix].net_node];
+	uint32_t columns = e->matrices[matrix].columns, inputs = columns, taps = 1, *order;
+
+	if (n->kind == NET_LINEAR && net_elements(&e->net->values[n->inputs[0]].shape) == columns)
+		return graph_order(e, n->inputs[0]);
+	if (n->kind == NET_CONVOLUTION) {
+		taps = n->kernel[0] * n->kernel[1];
+		inputs = columns / taps;
+	}
+	order = malloc(columns * sizeof *order);
+	for (uint32_t i = 0; order && i < columns; i++)
+		order[i] = i % inputs * taps + i / inputs;
+	return order;
+}
+
+static void inputs_done(struct inputs *in)
+{
+	free(in->order);
+	free(in->x);
+	free(in->off);
+	free(in->product);
+	free(in->h);
+	free(in->d);
+}
+
+static int inputs_init(struct inputs *in, const struct export *e, uint32_t matrix)
+{
+	const struct export_matrix *m = &e->matrices[matrix];
+	size_t columns = m->columns;
+
+	*in = (struct inputs){.e = e, .node = &e->net->nodes[m->net_node], .columns = m->columns,
+		.groups = second_moment_groups(e, matrix), .order = column_order(e, matrix)};
+	in->x = dnn_floats(BATCH * POSITIONS_MAX * columns);
+	in->off = dnn_floats(BATCH * POSITIONS_MAX * columns);
+	in->product = dnn_floats(columns * columns);
+	in->h = calloc(1, second_moment_bytes(e, matrix));
+	in->d = calloc(1, second_moment_bytes(e, matrix));
+	return in->order && in->x && in->off && in->product && in->h && in->d ? 0 : -ENOMEM;
+}
+
+/* Sample @index / sides into place @at of the student's batch, NHWC. */
+static int load_sample(struct follow *f, uint32_t index, uint32_t at)
+{
+	struct shape s = f->samples->shape;
+	uint64_t item = (uint64_t) (index / f->sides) * dataset_count(f->samples->data) / f->n;
+	float *to = train_graph_input(f->student) + at * samples_elements(f->samples);
+	const float *from = f->chw;
+	bool mirror = index % f->sides;
+	int r = samples_chw(f->samples, (uint32_t) item, f->pixels, f->chw);
+
+	for (uint32_t c = 0; r >= 0 && c < s.channels; c++)
+		for (uint32_t y = 0; y < s.height; y++)
+			for (uint32_t x = 0; x < s.width; x++)
+				to[((size_t) y * s.width + (mirror ? s.width - 1 - x : x)) * s.channels + c] = *from++;
+	return r;
+}
+
+/* Both networks up to @node. */
+static int run_batch(struct follow *f, uint32_t node, uint32_t first, uint32_t n, struct error *reterr)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && i < n; i++)
+		r = load_sample(f, first + i, i);
+	if (r < 0)
+		return error_set(reterr, r, "the calibration data cannot be read");
+	memcpy(train_graph_input(f->teacher), train_graph_input(f->student),
+		n * samples_elements(f->samples) * sizeof(float));
+	r = train_graph_reach(f->teacher, node, reterr);
+	return r < 0 ? r : train_graph_reach(f->student, node, reterr);
+}
+
+/* What output element @at of a convolution reads, in the engine's order. @from: one sample, NHWC. */
+static void gather_window(const struct inputs *in, const float *from, uint32_t group, size_t at, float *to)
+{
+	const struct net_node *n = in->node;
+	const struct net_shape *s = &in->e->net->values[n->inputs[0]].shape;
+	size_t width_out = in->e->net->values[n->output].shape.dims[2];
+	size_t channels = s->dims[0] / n->groups, height = s->dims[1], width = s->dims[2];
+
+	for (uint32_t ky = 0; ky < n->kernel[0]; ky++)
+		for (uint32_t kx = 0; kx < n->kernel[1]; kx++, to += channels) {
+			size_t row = at / width_out * n->stride[0] + (size_t) ky * n->dilation[0] - n->pads[0];
+			size_t column = at % width_out * n->stride[1] + (size_t) kx * n->dilation[1] - n->pads[1];
+
+			/* Left of the image wraps around to far right of it. */
+			if (row < height && column < width)
+				memcpy(to, from + (row * width + column) * s->dims[0] + group * channels,
+					channels * sizeof *to);
+			else
+				memset(to, 0, channels * sizeof *to);
+		}
+}
+
+/* Return: how many positions of a batch of @n, from sample @first on, there are in @to now */
+static size_t gather(const struct inputs *in, const struct train_graph *g, uint32_t group, uint32_t first,
+	uint32_t n, float *to)
+{
+	const struct net_shape *out = &in->e->net->values[in->node->output].shape;
+	size_t elements = net_elements(&in->e->net->values[in->node->inputs[0]].shape);
+	bool image = in->node->kind == NET_CONVOLUTION;
+	size_t all = image ? (size_t) out->dims[1] * out->dims[2] : elements / in->columns;
+	size_t each = MIN_OF(all, (size_t) POSITIONS_MAX);
+
+	for (uint32_t s = 0; s < n; s++) {
+		const float *from = g->values[in->node->inputs[0]].data + s * elements;
+
+		for (size_t k = 0; k < each; k++, to += in->columns) {
+			/* Another grid for each sample: together they see the whole image. */
+			size_t at = (k * all / each + first + s) % all;
+
+			if (image)
+				gather_window(in, from, group, at, to);
+			for (uint32_t t = 0; !image && t < in->columns; t++)
+				to[t] = from[at * in->columns + in->order[t]];
+		}
+	}
+	return each * n;
+}
+
+/* @to += a^T b */
+static int add_product(const struct inputs *in, const float *a, const float *b, size_t n, double *to,
+	struct error *reterr)
+{
+	dnnl_dim_t c = in->columns;
+	int r = dnn_errno(dnnl_sgemm('T', 'N', c, c, (dnnl_dim_t) n, 1, a, c, b, c, 0, in->product, c), "product",
+		reterr);
+
+	for (size_t i = 0; r >= 0 && i < (size_t) c * (size_t) c; i++)
+		to[i] += (double) in->product[i];
+	return r;
+}
+
+static int accumulate(const struct follow *f, struct inputs *in, uint32_t first, uint32_t n, struct error *reterr)
+{
+	size_t square = (size_t) in->columns * in->columns, count = 0;
+	int r = 0;
+
+	for (uint32_t g = 0; r >= 0 && g < in->groups; g++) {
+		count = gather(in, f->student, g, first, n, in->x);
+		(void) gather(in, f->teacher, g, first, n, in->off);
+		for (size_t i = 0; i < count * in->columns; i++)
+			in->off[i] -= in->x[i];
+		r = add_product(in, in->x, in->x, count, in->h + g * square, reterr);
+		if (r >= 0)
+			r = add_product(in, in->off, in->x, count, in->d + g * square, reterr);
+	}
+	in->positions += count;
+	return r;
+}
+
+/**
+ * struct move - W' of one group
+ * @weight: [rows][columns], of the group; @d: its D; @metric: of H^ + lambda
+ * @scratch: [threads][2][columns]
+ */
+struct move {
+	float *weight;
+	uint32_t rows;
+	const double *d;
+	const struct metric *metric;
+	double *scratch;
+};
+
+/* row += row D H^-1, H^-1 = U^T U; @a, @b: [columns] */
+static void move_row(const struct move *m, float *row, double *a, double *b)
+{
+	size_t n = m->metric->columns;
+	const double *u = m->metric->u;
+
+	memset(a, 0, n * sizeof *a);
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < n; j++)
+			a[j] += (double) row[i] * m->d[i * n + j];
+	for (size_t i = 0; i < n; i++) {
+		b[i] = 0;
+		for (size_t j = i; j < n; j++)
+			b[i] += u[i * n + j] * a[j];
+	}
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = i; j < n; j++)
+			row[j] += (float) (u[i * n + j] * b[i]);
+}
+
+static void move_task(void *userdata, uint32_t task, uint32_t thread)
+{
+	const struct move *m = userdata;
+	size_t n = m->metric->columns;
+	double *a = m->scratch + 2 * thread * n;
+
+	for (uint32_t row = task * TASK_ROWS; row < MIN_OF((task + 1) * TASK_ROWS, m->rows); row++)
+		move_row(m, m->weight + row * n, a, a + n);
+}
+
+static void add_ridge(double *h, size_t n, uint64_t positions)
+{
+	double mean = 0;
+
+	for (size_t i = 0; i < n; i++)
+		mean += h[i * n + i] / (double) n;
+	for (size_t i = 0; i < n; i++)
+		h[i * n + i] += RIDGE * mean * (double) n / (double) positions;
+}
+
+static int move_weights(const struct follow *f, const struct inputs *in, struct export_matrix *to,
+	struct error *reterr)
+{
+	size_t n = in->columns, square = n * n;
+	_cleanup_free_ double *h = malloc(square * sizeof *h);
+	_cleanup_free_ double *scratch = malloc(2 * threads_count(f->threads) * n * sizeof *scratch);
+	struct move m = {.rows = to->rows / in->groups, .scratch = scratch};
+	int r = h && scratch ? 0 : -ENOMEM;
+
+	for (uint32_t g = 0; r >= 0 && g < in->groups; g++) {
+		_cleanup_(metric_freep) struct metric *metric = NULL;
+
+		memcpy(h, in->h + g * square, square * sizeof *h);
+		add_ridge(h, n, in->positions);
+		r = metric_new(&metric, h, in->columns, reterr);
+		if (r < 0)
+			break;
+		m.weight = to->weight + (size_t) g * m.rows * n;
+		m.d = in->d + g * square;
+		m.metric = metric;
+		threads_run(f->threads, move_task, &m, (m.rows - 1) / TASK_ROWS + 1);
+	}
+	return r;
+}
+
+static int follow_inputs(void *userdata, struct export *e, uint32_t matrix, struct second_moment *ret,
+	struct error *reterr)
+{
+	struct follow *f = userdata;
+	_cleanup_(inputs_done) struct inputs in = {};
+	uint32_t all = f->n * f->sides;
+	int r = inputs_init(&in, e, matrix);
+
+	for (uint32_t first = 0; r >= 0 && first < all; first += BATCH) {
+		uint32_t n = MIN_OF((uint32_t) BATCH, all - first);
+
+		r = run_batch(f, e->matrices[matrix].net_node, first, n, reterr);
+		if (r >= 0)
+			r = accumulate(f, &in, first, n, reterr);
+	}
+	if (r >= 0)
+		r = move_weights(f, &in, &e->matrices[matrix], reterr);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < second_moment_bytes(e, matrix) / sizeof *in.h; i++)
+		in.h[i] /= (double) in.positions;
+	*ret = (struct second_moment){.groups = in.groups, .h = take_ptr(in.h)};
+	return 0;
+}
+
+/* The student goes on with what the matrix has become. */
+static int follow_quantized(void *userdata, const struct export *e, uint32_t matrix)
+{
+	struct follow *f = userdata;
+	const struct export_matrix *m = &e->matrices[matrix];
+	_cleanup_free_ uint32_t *order = column_order(e, matrix);
+	float *hat = f->student->matrices[matrix].hat;
+
+	if (!order)
+		return -ENOMEM;
+	for (uint32_t r = 0; r < m->rows; r++)
+		for (uint32_t t = 0; t < m->columns; t++)
+			hat[(size_t) r * m->columns + order[t]] = m->row_scale[r] * coded_value(&m->coded, r, t);
+	return 0;
+}
+
+int follow_open(struct export_follow *ret, const struct net *net, struct samples *samples, uint32_t limit,
+	struct threads *threads, struct error *reterr)
+{
+	_cleanup_(follow_closep) void *userdata = calloc(1, sizeof(struct follow));
+	struct follow *f = userdata;
+	int r;
+
+	if (!f)
+		return -ENOMEM;
+	*f = (struct follow){.samples = samples, .threads = threads,
+		.n = MIN_OF(limit, dataset_count(samples->data)), .sides = samples->pixels ? 2 : 1,
+		.pixels = malloc(samples_elements(samples)),
+		.chw = malloc(samples_elements(samples) * sizeof *f->chw)};
+	if (!f->pixels || !f->chw)
+		return -ENOMEM;
+	omp_set_num_threads((int) threads_count(threads));
+	r = train_graph_new(&f->teacher, net, BATCH, 1, NULL, false, reterr);
+	if (r >= 0)
+		r = train_graph_new(&f->student, net, BATCH, 1, NULL, false, reterr);
+	if (r < 0)
+		return r;
+	*ret = (struct export_follow){.inputs = follow_inputs, .quantized = follow_quantized, .close = follow_close,
+		.userdata = take_ptr(userdata)};
+	return 0;
+}

@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Matrices that take back the errors of those before them. */
+#pragma once
+
+#include "convert/export.h"
+
+/** follow_open() - as export_follow_fn; every node of the net must be one that training knows (-ENOTSUP) */
+export_follow_fn follow_open;
