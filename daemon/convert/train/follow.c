@@ -294,7 +294,7 @@ static int move_weights(const struct follow *f, const struct inputs *in, struct 
 
 		memcpy(h, in->h + g * square, square * sizeof *h);
 		add_ridge(h, n, in->positions);
-		r = metric_new(&metric, h, in->columns, reterr);
+		r = metric_new(&metric, h, in->columns, f->threads, reterr);
 		if (r < 0)
 			break;
 		m.weight = to->weight + (size_t) g * m.rows * n;
