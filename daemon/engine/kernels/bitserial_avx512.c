@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * 16 rows times 6 columns in registers, counted by VPOPCNTQ (bitserial_scalar.c has the formula). A
+ * 16 rows times 8 columns in registers, counted by VPOPCNTQ (bitserial_scalar.c has the formula). A
  * register holds the same word of 8 rows, so that sums of rows come out side by side.
  *
- * The counts of a group end in one VPDPWSSD: the low half of a lane holds P, which takes the step,
- * the high half S, which takes the base. Both fit 16 bits: a block has at most
- * BLOCK_WORDS * 64 * 15 = 15360 of either.
+ * A unit is two words of one group, or one where groups begin anywhere. Its counts end in one VPDPWSSD
+ * with the step: for one bit that is two AND, two VPOPCNTQ, one addition and the product, just three
+ * instructions for a word. What clear bits weigh, the sum of a unit's values times the base, follows
+ * once per block, two units at a time. All of it fits 16 bits: a unit has at most 128 * 15.
  */
 #include <immintrin.h>
 #include <stdbool.h>
 
 #include "engine/kernels/rows.h"
-#include "engine/kernels/square_avx512.h"
 
 #define ROWS 16
 #define BLOCK_WORDS 16
@@ -19,20 +19,22 @@
 #define COLUMN_WORDS(planes) (BLOCK_WORDS * (planes) + 8) /* no power of two: caches choke on those */
 #define TILE_WORDS (48 * COLUMN_WORDS(VALUE_PLANES_MAX))
 #define TILE_COLUMNS_MAX (TILE_WORDS / COLUMN_WORDS(1))
-#define COUNT_MAX 6
+#define COUNT_MAX 8
 #define INLINED static inline __attribute__((always_inline))
 
 /*
  * struct bits_scratch - one block of ROWS rows and BLOCK_WORDS words, words of rows side by side
- * @column: of each column group after group, of a group plane after plane, the least significant last
- * @scale: of each plane of each group that the block meets, the step; of the first plane also base << 16
- * @sum: S << 16 of each column and group, halved as often as it will be doubled
+ * @column: of each column plane after plane, the least significant first
+ * @scale: of each plane of each group that the block meets, the step
+ * @base: of each pair of units, one in each half
+ * @sum: of each column the values of each unit, in pairs as well
  */
 struct bits_scratch {
 	uint64_t plane[BITS_PLANES_MAX][BLOCK_WORDS][ROWS];
 	uint64_t column[TILE_WORDS];
 	uint32_t scale[BLOCK_WORDS * BITS_PLANES_MAX][ROWS];
-	uint32_t sum[TILE_COLUMNS_MAX][BLOCK_WORDS];
+	uint32_t base[BLOCK_WORDS / 2][ROWS];
+	uint32_t sum[TILE_COLUMNS_MAX][BLOCK_WORDS / 2];
 };
 
 _Static_assert(sizeof(struct bits_scratch) <= KERNEL_SCRATCH_BYTES, "the tile fits its scratch");
@@ -41,7 +43,8 @@ _Static_assert(sizeof(struct bits_scratch) <= KERNEL_SCRATCH_BYTES, "the tile fi
  * struct block - words [first, first + words) of rows [row, row + rows), of all columns of a tile
  * @group, @groups: the groups that it meets
  * @bits: the first column's word @first, of activation plane 0
- * @pairs: every group is two words, the last of a row maybe one
+ * @unit: words of a unit; beyond @words they are zero
+ * @units: how many; @group_of: where each one belongs, counted from @group
  * @mask: rows that exist
  */
 struct block {
@@ -50,47 +53,35 @@ struct block {
 	struct bits_scratch *scratch;
 	uint32_t first, words, row, rows, group, groups;
 	const uint64_t *bits;
-	uint32_t count;
-	bool pairs;
+	uint32_t count, unit, units;
+	uint8_t group_of[BLOCK_WORDS];
 	__mmask16 mask;
 	int32_t *acc;
 	uint32_t acc_stride;
 };
 
-/* Where the words of group @g of the block begin, counted from the block's first. */
-static inline uint32_t group_begin(const struct block *b, uint32_t g)
+static __mmask16 first_ones(uint32_t count)
 {
-	uint32_t begin = (b->group + g) * b->w->group_words;
-
-	return begin > b->first ? begin - b->first : 0;
-}
-
-static inline uint32_t group_end(const struct block *b, uint32_t g)
-{
-	uint32_t end = (b->group + g + 1) * b->w->group_words - b->first;
-
-	return end < b->words ? end : b->words;
+	return (__mmask16) (count >= 16 ? 0xffff : (1u << count) - 1);
 }
 
 #define ZIP(i, j)                                                                                  \
 	t[i] = _mm512_unpacklo_epi64(v[i], v[j]);                                                  \
 	t[j] = _mm512_unpackhi_epi64(v[i], v[j]);
 
-/* 8 rows, the words [k, k + 8) of the block as far as they exist, to 8 words of rows. */
+/* 8 rows, the words [k, k + 8) of the block, to 8 words of rows; what does not exist is zero. */
 static void load_words(const struct block *b, uint32_t plane, uint32_t half, uint32_t k)
 {
 	const struct kernel_matrix *w = b->w;
-	uint32_t left = b->words - k, rows = b->rows > half ? b->rows - half : 0;
-	__mmask8 mask = (__mmask8) (left >= 8 ? 0xff : (1u << left) - 1);
+	const __mmask8 mask = (__mmask8) (first_ones(b->words) >> k);
+	const uint64_t *row = w->plane[plane] + (size_t) (b->row + half) * w->words + b->first + k;
 	__m512i v[8], t[8];
 
-	for (uint32_t r = 0; r < 8; r++) {
-		const uint64_t *row = w->plane[plane] + (size_t) (b->row + half + r) * w->words + b->first + k;
-
-		v[r] = r < rows ? _mm512_maskz_loadu_epi64(mask, row) : _mm512_setzero_si512();
+#pragma GCC unroll 8
+	for (uint32_t r = 0; r < 8; r++, row += w->words) {
+		v[r] = _mm512_maskz_loadu_epi64(half + r < b->rows ? mask : 0, row);
 		/* rows lie too far apart for the processor to guess the next block's */
-		if (r < rows && b->row + half + r + ROWS < w->rows)
-			_mm_prefetch(row + (size_t) ROWS * w->words, _MM_HINT_T0);
+		_mm_prefetch(row + (size_t) ROWS * w->words, _MM_HINT_T0);
 	}
 	/* t[2p] and t[2p + 1]: even and odd words of rows 2p and 2p + 1, a pair of words per lane */
 	ZIP(0, 1)
@@ -108,53 +99,94 @@ static void load_words(const struct block *b, uint32_t plane, uint32_t half, uin
 		v[4 + odd] = _mm512_shuffle_i32x4(d, e, 0x88);
 		v[6 + odd] = _mm512_shuffle_i32x4(d, e, 0xdd);
 	}
-	/* in pairs of words, the last one's second may be empty */
-	for (uint32_t i = 0; i < 8 && i < left + left % 2; i++)
+	for (uint32_t i = 0; i < 8; i++)
 		_mm512_store_si512(&b->scratch->plane[plane][k + i][half], v[i]);
 }
 
-static __mmask16 first_ones(uint32_t count)
+/*
+ * 8 numbers of each of 16 rows: @v[j] has rows j, j + 4, j + 8 and j + 12, a lane each. Turned around in
+ * place: @v[c] then has columns 2c and 2c + 1 of all rows, one in each half of 32 bits.
+ */
+static inline void turn_numbers(__m512i v[4])
 {
-	return (__mmask16) (count >= 16 ? 0xffff : (1u << count) - 1);
+	__m512i a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
+	__m512i c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
+
+	v[0] = _mm512_unpacklo_epi64(a, c);
+	v[1] = _mm512_unpackhi_epi64(a, c);
+	v[2] = _mm512_unpacklo_epi64(b, d);
+	v[3] = _mm512_unpackhi_epi64(b, d);
 }
 
-/* 16 steps of each row at a time; rows that do not exist weigh nothing. */
+INLINED __m512i lanes(__m128i a, __m128i b, __m128i c, __m128i d)
+{
+	__m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+	__m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(c), d, 1);
+
+	return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+/* Rows that do not exist weigh nothing. */
+#define STEPS(r) _mm_maskz_loadu_epi16((r) < b->rows ? mask : 0, step + (r) * stride)
+#define BASES(r)                                                                                   \
+	_mm_cvtepi8_epi16(_mm_maskz_loadu_epi8((r) < b->rows ? mask : 0, base + (r) * stride))
+#define LANES(load, j) lanes(load(j), load((j) + 4), load((j) + 8), load((j) + 12))
+#define LOAD_NUMBERS(load) {LANES(load, 0), LANES(load, 1), LANES(load, 2), LANES(load, 3)}
+
+/* 8 steps of each row at a time. */
 static void load_steps(const struct block *b)
 {
 	const struct kernel_matrix *w = b->w;
-	const uint32_t count = b->groups * w->planes;
 	const size_t stride = (size_t) w->groups * w->planes;
 	const int16_t *step = w->step + b->row * stride + (size_t) b->group * w->planes;
+	uint32_t (*to)[ROWS] = b->scratch->scale;
 
-	for (uint32_t at = 0; at < count; at += 16) {
-		__mmask16 mask = first_ones(count - at);
-		__m512i v[ROWS];
+	for (uint32_t left = b->groups * w->planes, n; left > 0; left -= n, step += n, to += n) {
+		__mmask8 mask = (__mmask8) first_ones(left < 8 ? left : 8);
+		__m512i v[4] = LOAD_NUMBERS(STEPS);
 
-		for (uint32_t r = 0; r < ROWS; r++)
-			v[r] = _mm512_cvtepu16_epi32(
-				_mm256_maskz_loadu_epi16(r < b->rows ? mask : 0, step + r * stride + at));
-		turn_square(v);
-		for (uint32_t i = 0; i < 16 && at + i < count; i++)
-			_mm512_store_si512(b->scratch->scale[at + i], v[i]);
+		n = left < 8 ? left : 8;
+		turn_numbers(v);
+		for (uint32_t i = 0; i < n; i++)
+			_mm512_store_si512(to[i], i % 2 ? _mm512_srli_epi32(v[i / 2], 16)
+							: _mm512_maskz_mov_epi16(0x55555555, v[i / 2]));
 	}
+}
+
+/* 8 bases of each row, as pairs. */
+static void load_few_bases(const struct block *b, const int8_t *base, uint32_t count, uint32_t (*to)[ROWS])
+{
+	const size_t stride = b->w->groups;
+	const __mmask16 mask = first_ones(count < 8 ? count : 8);
+	__m512i v[4] = LOAD_NUMBERS(BASES);
+
+	turn_numbers(v);
+	for (uint32_t i = 0; i < 4; i++)
+		_mm512_store_si512(to[i], v[i]);
+}
+
+/* One of 16 bits of each row, where units have the next base only now and then. */
+static inline __m512i take_base(uint32_t (*pair)[ROWS], uint32_t group)
+{
+	__m512i v = _mm512_load_si512(pair[group / 2]);
+
+	return group % 2 ? _mm512_srli_epi32(v, 16) : v;
 }
 
 static void load_bases(const struct block *b)
 {
-	const struct kernel_matrix *w = b->w;
-	const int8_t *base = w->base + (size_t) b->row * w->groups + b->group;
-	__m512i v[ROWS];
+	const int8_t *base = b->w->base + (size_t) b->row * b->w->groups + b->group;
+	uint32_t (*to)[ROWS] = b->scratch->base;
 
-	for (uint32_t r = 0; r < ROWS; r++)
-		v[r] = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(
-			r < b->rows ? first_ones(b->groups) : 0, base + (size_t) r * w->groups));
-	turn_square(v);
-	for (uint32_t g = 0; g < b->groups; g++) {
-		uint32_t *to = b->scratch->scale[g * w->planes];
-
-		_mm512_store_si512(
-			to, _mm512_or_si512(_mm512_load_si512(to), _mm512_slli_epi32(v[g], 16)));
-	}
+	load_few_bases(b, base, b->groups, to);
+	if (b->groups > 8)
+		load_few_bases(b, base + 8, b->groups - 8, to + 4);
+	if (b->groups == b->units)
+		return;
+	for (uint32_t u = (b->units - 1) / 2 * 2 + 2; u > 0; u -= 2)
+		_mm512_store_si512(to[u / 2 - 1],
+			_mm512_mask_blend_epi16(0xaaaaaaaa, take_base(to, b->group_of[u - 2]),
+				_mm512_slli_epi32(take_base(to, b->group_of[u - 1]), 16)));
 }
 
 static void load_rows(const struct block *b)
@@ -167,59 +199,37 @@ static void load_rows(const struct block *b)
 	load_bases(b);
 }
 
-/* One group of a column to where the products read it. Return: S */
-static uint32_t copy_group(const struct block *b, const uint64_t *bits, uint32_t g, uint64_t *to)
+/* Numbers of each word, at most 64 * 15, to sums of units, two to 32 bits. */
+static void store_sums(const struct block *b, __m512i low, __m512i high, uint32_t *sum)
 {
-	uint32_t begin = group_begin(b, g), end = group_end(b, g), sum = 0;
+	__m256i all = _mm256_inserti128_si256(
+		_mm256_castsi128_si256(_mm512_cvtepi64_epi16(low)), _mm512_cvtepi64_epi16(high), 1);
 
-	to += (size_t) begin * b->x->planes;
-	for (uint32_t m = b->x->planes; m-- > 0;) {
-		uint32_t some = 0;
-
-		for (uint32_t k = begin; k < end; k++) {
-			uint64_t word = bits[(size_t) m * b->w->words + k];
-
-			some += (uint32_t) __builtin_popcountll(word);
-			*to++ = word;
-		}
-		sum += some << m;
-	}
-	return sum;
-}
-
-/* All groups of a column where each has two words; a last word that is alone is followed by zeros. */
-INLINED void copy_pairs(const struct block *b, const uint64_t *bits, uint32_t planes, uint64_t *to, uint32_t *sum)
-{
-	const uint32_t shift = 17 - planes;
-
-	for (uint32_t k = 0; k < b->words; k += 2, sum++) {
-		uint32_t all = 0;
-
-		for (uint32_t m = planes; m-- > 0; to += 2) {
-			const uint64_t *from = bits + (size_t) m * b->w->words + k;
-
-			to[0] = from[0];
-			to[1] = k + 1 < b->words ? from[1] : 0;
-			all += all + (uint32_t) (__builtin_popcountll(to[0]) + __builtin_popcountll(to[1]));
-		}
-		*sum = all << shift;
-	}
+	if (b->unit == 1)
+		_mm256_storeu_si256((__m256i *) sum, all);
+	else
+		_mm_storeu_si128((__m128i *) sum,
+			_mm256_cvtepi32_epi16(_mm256_madd_epi16(all, _mm256_set1_epi16(1))));
 }
 
 static void load_column(const struct block *b, const uint64_t *bits, uint32_t n)
 {
 	const uint32_t planes = b->x->planes;
+	const __mmask16 mask = first_ones(b->words);
 	uint64_t *to = b->scratch->column + n * COLUMN_WORDS(planes);
+	__m512i low = _mm512_setzero_si512(), high = low;
 
-	if (b->pairs && planes == 1)
-		copy_pairs(b, bits, 1, to, b->scratch->sum[n]);
-	else if (b->pairs && planes == 2)
-		copy_pairs(b, bits, 2, to, b->scratch->sum[n]);
-	else if (b->pairs)
-		copy_pairs(b, bits, planes, to, b->scratch->sum[n]);
-	else
-		for (uint32_t g = 0; g < b->groups; g++)
-			b->scratch->sum[n][g] = copy_group(b, bits, g, to) << (17 - planes);
+	for (uint32_t m = planes; m-- > 0;) {
+		const uint64_t *from = bits + (size_t) m * b->w->words;
+		__m512i v = _mm512_maskz_loadu_epi64((__mmask8) mask, from);
+		__m512i w = _mm512_maskz_loadu_epi64((__mmask8) (mask >> 8), from + 8);
+
+		low = _mm512_add_epi64(_mm512_add_epi64(low, low), _mm512_popcnt_epi64(v));
+		high = _mm512_add_epi64(_mm512_add_epi64(high, high), _mm512_popcnt_epi64(w));
+		_mm512_store_si512(to + (size_t) m * BLOCK_WORDS, v);
+		_mm512_store_si512(to + (size_t) m * BLOCK_WORDS + 8, w);
+	}
+	store_sums(b, low, high, b->scratch->sum[n]);
 }
 
 static void load_columns(const struct block *b)
@@ -230,26 +240,77 @@ static void load_columns(const struct block *b)
 		load_column(b, bits, n);
 }
 
-static inline __m512i count_word(__m512i sum, __m512i weights, __m512i d)
-{
-	return _mm512_add_epi64(sum, _mm512_popcnt_epi64(_mm512_and_si512(weights, d)));
-}
-
 static inline __m512i load_scale(const uint32_t *scale)
 {
 	return _mm512_cvtepu32_epi64(_mm256_load_si256((const __m256i *) scale));
 }
 
-/* Low halves of the lanes of 16 rows. */
-static inline void put(const struct block *b, uint32_t n, __m512i v, __m512i w)
-{
-	const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-	int32_t *to = b->acc + (size_t) n * b->acc_stride + b->row;
-	__m512i sum = _mm512_permutex2var_epi32(v, even, w);
+/*
+ * struct output - where sums go, apart from the block: a compiler cannot know that they change nothing there
+ * @sum, @base, @pairs: what clear bits weigh
+ */
+struct output {
+	int32_t *acc;
+	size_t stride;
+	const uint32_t (*sum)[BLOCK_WORDS / 2], (*base)[ROWS];
+	uint32_t pairs;
+	__mmask16 mask;
+	bool add;
+};
 
-	if (b->first > 0)
-		sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(b->mask, to));
-	_mm512_mask_storeu_epi32(to, b->mask, sum);
+INLINED struct output output_at(const struct block *b, uint32_t column)
+{
+	return (struct output){
+		.acc = b->acc + (size_t) column * b->acc_stride + b->row,
+		.stride = b->acc_stride,
+		.sum = b->scratch->sum + column,
+		.base = b->scratch->base,
+		.pairs = (b->units + 1) / 2,
+		.mask = b->mask,
+		.add = b->first > 0,
+	};
+}
+
+INLINED void put(const struct output *o, uint32_t n, __m512i sum)
+{
+	int32_t *to = o->acc + n * o->stride;
+
+	if (o->add)
+		sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(o->mask, to));
+	_mm512_mask_storeu_epi32(to, o->mask, sum);
+}
+
+/* struct words - those of a unit, of the lower and the upper 8 rows */
+struct words {
+	__m512i low[2], high[2];
+};
+
+INLINED struct words load_unit(const uint64_t *from, uint32_t unit)
+{
+	const uint64_t *next = from + (unit - 1) * ROWS;
+
+	return (struct words){{_mm512_load_si512(from), _mm512_load_si512(next)},
+		{_mm512_load_si512(from + 8), _mm512_load_si512(next + 8)}};
+}
+
+INLINED __m512i count_word(__m512i weights, uint64_t values)
+{
+	return _mm512_popcnt_epi64(_mm512_and_si512(weights, _mm512_set1_epi64((long long) values)));
+}
+
+INLINED __m512i count_unit(const __m512i w[2], const uint64_t *values, uint32_t planes, uint32_t unit)
+{
+	__m512i sum = _mm512_setzero_si512();
+
+#pragma GCC unroll 4
+	for (uint32_t m = planes; m-- > 0;) {
+		__m512i one = count_word(w[0], values[m * BLOCK_WORDS]);
+
+		if (unit == 2)
+			one = _mm512_add_epi64(one, count_word(w[1], values[m * BLOCK_WORDS + 1]));
+		sum = m == planes - 1 ? one : _mm512_add_epi64(_mm512_add_epi64(sum, sum), one);
+	}
+	return sum;
 }
 
 /* Compilers keep sums in registers only when each has a name. */
@@ -259,102 +320,97 @@ static inline void put(const struct block *b, uint32_t n, __m512i v, __m512i w)
 #define EACH_4(f) EACH_3(f) f(3)
 #define EACH_5(f) EACH_4(f) f(4)
 #define EACH_6(f) EACH_5(f) f(5)
+#define EACH_7(f) EACH_6(f) f(6)
+#define EACH_8(f) EACH_7(f) f(7)
 
-#define DECLARE(n)                                                                                 \
-	__m512i p##n, q##n, a##n = _mm512_setzero_si512(), b##n = _mm512_setzero_si512();
-#define START(n) p##n = q##n = _mm512_setzero_si512();
-#define START_SUM(n) p##n = q##n = _mm512_set1_epi32((int32_t) b->scratch->sum[column + n][g]);
-#define DOUBLE(n)                                                                                  \
-	p##n = _mm512_add_epi64(p##n, p##n);                                                       \
-	q##n = _mm512_add_epi64(q##n, q##n);
+#define DECLARE(n) __m512i a##n = _mm512_setzero_si512(), b##n = _mm512_setzero_si512();
 #define COUNT(n)                                                                                   \
 	{                                                                                          \
-		__m512i d = _mm512_set1_epi64((long long) from[(n) * COLUMN_WORDS(planes)]);               \
+		const uint64_t *values = from + (n) * COLUMN_WORDS(planes);                        \
                                                                                                    \
-		p##n = count_word(p##n, wa, d);                                                    \
-		q##n = count_word(q##n, wb, d);                                                    \
-		/* in this order: all columns at once would not find registers */                  \
-		__asm__ volatile("" : "+v"(p##n), "+v"(q##n));                                     \
+		__asm__ volatile("" : "+v"(a##n), "+v"(b##n));                                     \
+		a##n = _mm512_dpwssd_epi32(a##n, count_unit(w.low, values, planes, unit), low);    \
+		b##n = _mm512_dpwssd_epi32(b##n, count_unit(w.high, values, planes, unit), high);  \
 	}
-#define SCALE(n)                                                                                   \
-	a##n = _mm512_dpwssd_epi32(a##n, p##n, sa);                                                \
-	b##n = _mm512_dpwssd_epi32(b##n, q##n, sb);
-#define PUT(n) put(b, column + n, a##n, b##n);
+/* From low halves of the lanes to 16 rows side by side. */
+#define JOIN(n) a##n = _mm512_permutex2var_epi32(a##n, even, b##n);
+#define ADD_BASE(n)                                                                                \
+	a##n = _mm512_dpwssd_epi32(a##n, base, _mm512_set1_epi32((int32_t) o.sum[n][i]));
+#define PUT(n) put(&o, n, a##n);
 
-/* @planes, @words: of each group, if they are known where this is used; @words 0: any */
-#define DEFINE_MULTIPLY_AT(count)                                                                  \
+/* @planes, @unit: constants, for the more frequent ones */
+#define DEFINE_MULTIPLY(count)                                                                     \
 	INLINED void multiply_at_##count(                                                          \
-		const struct block *b, uint32_t column, uint32_t planes, uint32_t words)           \
+		const struct block *b, uint32_t column, uint32_t planes, uint32_t unit)            \
 	{                                                                                          \
+		const __m512i even =                                                               \
+			_mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0); \
+		const uint64_t *from = b->scratch->column + column * COLUMN_WORDS(planes);         \
+		const struct output o = output_at(b, column);                                      \
 		EACH_##count(DECLARE)                                                              \
-		for (uint32_t g = 0; g < b->groups; g++) {                                         \
-			uint32_t begin = words ? g * words : group_begin(b, g);                    \
-			uint32_t each = words ? words : group_end(b, g) - begin;                   \
                                                                                                    \
-			for (uint32_t i = 0; i < b->w->planes; i++) {                              \
-				const uint64_t *from = b->scratch->column +                        \
-					column * COLUMN_WORDS(planes) + begin * planes;            \
-				__m512i sa = load_scale(b->scratch->scale[g * b->w->planes + i]);                  \
-				__m512i sb = load_scale(b->scratch->scale[g * b->w->planes + i] + 8);              \
+		for (uint32_t u = 0; u < b->units; u++, from += unit) {                            \
+			const uint32_t *scale = b->scratch->scale[b->group_of[u] * b->w->planes];  \
                                                                                                    \
-				if (i == 0) {                                                      \
-					EACH_##count(START_SUM)                                    \
-				} else {                                                           \
-					EACH_##count(START)                                        \
-				}                                                                  \
-				/* else it broadcasts all of a group at once, to the stack */      \
-				__asm__("" : "+r"(from));                                          \
-				_Pragma("GCC unroll 2")                                            \
-				for (uint32_t m = 0; m < planes; m++) {                            \
-					const uint64_t *w = b->scratch->plane[i][begin];           \
+			for (uint32_t i = 0; i < b->w->planes; i++, scale += ROWS) {               \
+				struct words w = load_unit(b->scratch->plane[i][u * unit], unit);  \
+				__m512i low = load_scale(scale), high = load_scale(scale + 8);     \
                                                                                                    \
-					if (m > 0) {                                               \
-						EACH_##count(DOUBLE)                               \
-					}                                                          \
-					_Pragma("GCC unroll 2")                                    \
-					for (uint32_t k = 0; k < each; k++, w += ROWS, from++) {   \
-						__m512i wa = _mm512_load_si512(w);                 \
-						__m512i wb = _mm512_load_si512(w + 8);             \
-                                                                                                   \
-						EACH_##count(COUNT)                                \
-					}                                                          \
-				}                                                                  \
-				EACH_##count(SCALE)                                                \
+				/* else all of a unit is broadcast at once, to the stack */        \
+				__asm__ volatile("" : "+r"(from));                                 \
+				EACH_##count(COUNT)                                                \
 			}                                                                          \
 		}                                                                                  \
+		EACH_##count(JOIN)                                                                 \
+		for (uint32_t i = 0; i < o.pairs; i++) {                                           \
+			__m512i base = _mm512_load_si512(o.base[i]);                               \
+                                                                                                   \
+			EACH_##count(ADD_BASE)                                                     \
+		}                                                                                  \
 		EACH_##count(PUT)                                                                  \
-	}
-
-/* Groups of two words, and few planes of values, are what most matrices have. */
-#define DEFINE_MULTIPLY(count)                                                                     \
-	DEFINE_MULTIPLY_AT(count)                                                                  \
-	static void multiply_##count(const struct block *b, uint32_t column)                       \
+	}                                                                                          \
+	static void multiply_##count(const struct block *b, uint32_t column, uint32_t end)         \
 	{                                                                                          \
-		if (!b->pairs)                                                                     \
-			multiply_at_##count(b, column, b->x->planes, 0);                                 \
-		else if (b->x->planes == 1)                                                        \
-			multiply_at_##count(b, column, 1, 2);                                      \
-		else if (b->x->planes == 2)                                                        \
-			multiply_at_##count(b, column, 2, 2);                                      \
-		else                                                                               \
-			multiply_at_##count(b, column, b->x->planes, 2);                                 \
+		for (; column < end; column += count)                                              \
+			if (b->unit == 1)                                                          \
+				multiply_at_##count(b, column, b->x->planes, 1);                   \
+			else if (b->x->planes == 1)                                                \
+				multiply_at_##count(b, column, 1, 2);                              \
+			else if (b->x->planes == 2)                                                \
+				multiply_at_##count(b, column, 2, 2);                              \
+			else                                                                       \
+				multiply_at_##count(b, column, b->x->planes, 2);                   \
 	}
 
-#define EACH_COUNT(f) f(1) f(2) f(3) f(4) f(5) f(6)
+#define EACH_COUNT(f) f(1) f(2) f(3) f(4) f(5) f(6) f(7) f(8)
 #define MULTIPLY(count) multiply_##count,
 
 EACH_COUNT(DEFINE_MULTIPLY)
 
+/* All columns in as few, alike parts as possible, and what is left. */
 static void multiply_columns(const struct block *b)
 {
-	static void (*const multiply[])(const struct block *, uint32_t) = {NULL, EACH_COUNT(MULTIPLY)};
+	static void (*const multiply[])(const struct block *, uint32_t, uint32_t) = {NULL, EACH_COUNT(MULTIPLY)};
+	const uint32_t parts = (b->count + COUNT_MAX - 1) / COUNT_MAX, each = (b->count + parts - 1) / parts;
+	const uint32_t rest = b->count % each;
 
-	for (uint32_t column = 0, n; column < b->count; column += n) {
-		uint32_t left = b->count - column, parts = (left + COUNT_MAX - 1) / COUNT_MAX;
+	multiply[each](b, 0, b->count - rest);
+	if (rest > 0)
+		multiply[rest](b, b->count - rest, b->count);
+}
 
-		n = (left + parts - 1) / parts;
-		multiply[n](b, column);
-	}
+static void find_groups(struct block *b)
+{
+	const uint32_t group_words = b->w->group_words;
+
+	b->group = b->first / group_words;
+	b->groups = (b->first + b->words - 1) / group_words - b->group + 1;
+	b->unit = b->words > 1 && (group_words % 2 == 0 || b->w->groups == 1) ? 2 : 1;
+	b->units = (b->words + b->unit - 1) / b->unit;
+	for (uint32_t u = 0; u < b->units; u++)
+		b->group_of[u] = (uint8_t) ((b->first + u * b->unit) / group_words - b->group);
+	if (b->units % 2)
+		b->group_of[b->units] = b->group_of[b->units - 1];
 }
 
 static void multiply_tile(struct block *b)
@@ -365,9 +421,7 @@ static void multiply_tile(struct block *b)
 		uint32_t left = w->words - b->first;
 
 		b->words = left < BLOCK_WORDS ? left : BLOCK_WORDS;
-		b->group = b->first / w->group_words;
-		b->groups = (b->first + b->words - 1) / w->group_words - b->group + 1;
-		b->pairs = w->group_words == 2;
+		find_groups(b);
 		load_columns(b);
 		for (b->row = 0; b->row < w->rows; b->row += ROWS) {
 			b->rows = w->rows - b->row < ROWS ? w->rows - b->row : ROWS;
