@@ -291,10 +291,13 @@ struct cl *cl_close(struct cl *cl)
 	for (uint32_t i = 0; i < KERNEL_CL_MAX; i++)
 		if (cl->programs[i])
 			(void) clReleaseProgram(cl->programs[i]);
+	if (cl->profiler)
+		(void) clReleaseCommandQueue(cl->profiler);
 	if (cl->queue)
 		(void) clReleaseCommandQueue(cl->queue);
 	if (cl->context)
 		(void) clReleaseContext(cl->context);
+	free(cl->times);
 	free(cl);
 	return NULL;
 }

@@ -38,6 +38,8 @@ enum cl_sharing {
  * @emulates: kernel_cl_emulate() was asked for
  * @tuning, @kernel_tuning: what suits it, as a whole and by kernel
  * @only: tests: of its operation this kernel and no other; KERNEL_CL_ANY
+ * @times: of kernels, measured; NULL: none
+ * @profiler: a queue that notes when what is on it begins and ends, NULL until it is needed
  * @shares: buffers over memory of planes, whichever plans use them
  * @arena: activations of whatever runs; one for all plans, the largest of them
  * @arena_serial: counts its replacements, so that plans know that theirs has gone
@@ -63,6 +65,8 @@ struct cl {
 	struct cl_tuning tuning;
 	struct kernel_cl_tuning kernel_tuning[KERNEL_CL_MAX];
 	uint32_t only;
+	struct cl_times *times;
+	cl_command_queue profiler;
 	struct list shares;
 	cl_mem arena;
 	size_t arena_bytes;

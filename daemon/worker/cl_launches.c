@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "worker/cl_times.h"
 
 #define LOCAL_LEAST 16
 
@@ -60,13 +61,23 @@ static int pick(const struct maker *m, enum kernel_cl_op op, uint64_t pixels, st
 	return error_set(reterr, -ENOTSUP, "no kernel of the device can be used");
 }
 
+static uint32_t pick_measured(const struct cl *cl, const struct cl_shape *shape, uint32_t otherwise)
+{
+	uint32_t best = cl_times_pick(cl, shape);
+
+	return best == KERNEL_CL_ANY ? otherwise : best;
+}
+
 static int pick_product(const struct maker *m, enum kernel_cl_op op, uint64_t pixels,
 	struct cl_launch *ret, struct error *reterr)
 {
 	const struct kernel_cl_product p = {
 		.pixels = pixels, .planes = ret->numbers.planes, .level = ret->numbers.coded_level};
+	struct cl_shape shape;
 
 	ret->kernel = kernel_cl_pick_product(m->cl, op, &p);
+	if (ret->kernel != KERNEL_CL_ANY && cl_shape_of(ret, &shape))
+		ret->kernel = pick_measured(m->cl, &shape, ret->kernel);
 	if (ret->kernel != KERNEL_CL_ANY)
 		return 0;
 	return error_set(reterr, -ENOTSUP, "no kernel of the device can be used");

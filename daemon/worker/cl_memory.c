@@ -10,7 +10,7 @@
 #include "worker/cl.h"
 
 #define SHARE_BYTES ((size_t) 8 * 1024 * 1024)
-#define PROBE_BYTES probe_bytes(_CL_SHARING_MAX - 1)
+#define MARK 0x5a
 
 static uint64_t private_bytes(void)
 {
@@ -60,78 +60,83 @@ static cl_mem lay_over(struct cl *cl, const void *data, size_t bytes)
 	return NULL;
 }
 
-/* More for each way than for the one before: what a driver has kept of an earlier copy is no room for the next. */
-static size_t probe_bytes(enum cl_sharing way)
+/** struct probe - the same memory twice: as planes are mapped, and to write to */
+struct probe {
+	const uint8_t *seen;
+	uint8_t *written;
+};
+
+static bool read_last(struct cl *cl, cl_mem mem, uint8_t expected)
 {
-	return SHARE_BYTES << (way - CL_SHARING_HOST_PTR);
+	uint8_t last = (uint8_t) ~expected;
+
+	return clEnqueueReadBuffer(cl->queue, mem, CL_TRUE, SHARE_BYTES - 1, 1, &last, 0, NULL, NULL) ==
+		       CL_SUCCESS &&
+	       last == expected;
 }
 
-static uint8_t mark_of(enum cl_sharing way)
+/*
+ * Does the device read what lies there, from where it lies? What is written after the buffer was made is in it, and
+ * the process has not grown by a copy.
+ */
+static bool try_sharing(struct cl *cl, const struct probe *p)
 {
-	return (uint8_t) (0x5a + way);
-}
-
-/* Does the device read what lies there, and from where it lies? */
-static bool try_sharing(struct cl *cl, const uint8_t *map)
-{
-	size_t bytes = probe_bytes(cl->sharing);
 	uint64_t before = private_bytes();
-	cl_mem mem = lay_over(cl, map, bytes);
-	uint8_t last = 0;
+	cl_mem mem;
 	bool shares;
-	cl_int code;
 
+	p->written[SHARE_BYTES - 1] = MARK;
+	mem = lay_over(cl, p->seen, SHARE_BYTES);
 	if (!mem)
 		return false;
-	code = clEnqueueReadBuffer(cl->queue, mem, CL_TRUE, bytes - 1, 1, &last, 0, NULL, NULL);
-	shares = code == CL_SUCCESS && last == mark_of(cl->sharing) &&
-		 private_bytes() < before + SHARE_BYTES / 2;
+	shares = read_last(cl, mem, MARK);
+	p->written[SHARE_BYTES - 1] = MARK + 1;
+	shares = shares && read_last(cl, mem, MARK + 1) && private_bytes() < before + SHARE_BYTES / 2;
 	(void) clReleaseMemObject(mem);
 	return shares;
 }
 
-static int make_probe(int *ret_fd)
+static void probe_done(struct probe *p)
+{
+	if (p->seen)
+		(void) munmap((void *) p->seen, SHARE_BYTES);
+	if (p->written)
+		(void) munmap(p->written, SHARE_BYTES);
+}
+
+static bool probe_init(struct probe *p)
 {
 	_cleanup_close_ int fd = -1;
-	uint8_t *bytes;
-	void *map;
-	int r = memfd_new(&fd, &map, "probe", PROBE_BYTES);
+	void *seen, *written;
 
-	if (r < 0)
-		return r;
-	bytes = map;
-	for (uint32_t way = CL_SHARING_HOST_PTR; way < _CL_SHARING_MAX; way++)
-		bytes[probe_bytes((enum cl_sharing) way) - 1] = mark_of((enum cl_sharing) way);
-	(void) munmap(map, PROBE_BYTES);
-	r = memfd_seal_read_only(fd);
-	if (r >= 0)
-		*ret_fd = take_fd(&fd);
-	return r;
+	if (memfd_new(&fd, &written, "probe", SHARE_BYTES) < 0)
+		return false;
+	p->written = written;
+	seen = mmap(NULL, SHARE_BYTES, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+	if (seen == MAP_FAILED)
+		return false;
+	p->seen = seen;
+	return true;
 }
 
 /*
  * The specification lets a driver copy what a buffer is laid over, and the same pointer comes back when it is
- * mapped either way. So: lay one over shared memory as planes are, use it, and look whether this process has
- * grown. The way of the specification goes first; the extension of Arm's drivers is for those that copy there.
+ * mapped either way. So: try. The way of the specification goes first; the extension of Arm's drivers is for those
+ * that copy there.
  */
 void cl_measure_sharing(struct cl *cl)
 {
-	_cleanup_close_ int fd = -1;
-	void *map;
+	_cleanup_(probe_done) struct probe p = {};
 
-	if (!cl->unified || make_probe(&fd) < 0)
-		return;
-	map = mmap(NULL, PROBE_BYTES, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
-	if (map == MAP_FAILED)
+	if (!cl->unified || !probe_init(&p))
 		return;
 	find_import(cl);
 	for (uint32_t way = CL_SHARING_HOST_PTR; way < _CL_SHARING_MAX; way++) {
 		cl->sharing = (enum cl_sharing) way;
-		if (try_sharing(cl, map))
+		if (try_sharing(cl, &p))
 			break;
 		cl->sharing = CL_SHARING_NONE;
 	}
-	(void) munmap(map, PROBE_BYTES);
 }
 
 const char *cl_sharing_name(enum cl_sharing sharing)

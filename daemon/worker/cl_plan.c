@@ -32,6 +32,11 @@ const struct plan *cl_plan_engine(const struct cl_plan *p)
 	return p->plan;
 }
 
+const struct cl_launches *cl_plan_launches(const struct cl_plan *p)
+{
+	return &p->launches;
+}
+
 bool cl_plan_uses(const struct cl_plan *p, uint32_t kernel)
 {
 	for (uint32_t i = 0; i < p->launches.n; i++)
@@ -265,11 +270,12 @@ static bool is_other_input(const struct cl_plan *p, uint32_t index, enum input_t
 	return op == (type == INPUT_PIXELS ? KERNEL_CL_INPUT_FLOATS : KERNEL_CL_INPUT_PIXELS);
 }
 
-static int enqueue(struct cl_plan *p, uint32_t index, struct error *reterr)
+static int enqueue(struct cl_plan *p, uint32_t index, cl_command_queue queue, cl_event *ret_event,
+	struct error *reterr)
 {
 	const struct cl_launch *l = &p->launches.launches[index];
 	cl_int code = clEnqueueNDRangeKernel(
-		p->cl->queue, p->kernels[index], 3, NULL, l->global, l->local, 0, NULL, NULL);
+		queue, p->kernels[index], 3, NULL, l->global, l->local, 0, NULL, ret_event);
 
 	if (code == CL_SUCCESS)
 		return 0;
@@ -289,7 +295,7 @@ static int enqueue_item(struct cl_plan *p, enum input_type type, const struct cl
 
 	for (uint32_t i = 0; r >= 0 && i < p->launches.n; i++)
 		if (!is_other_input(p, i, type))
-			r = enqueue(p, i, reterr);
+			r = enqueue(p, i, p->cl->queue, NULL, reterr);
 	if (r < 0)
 		return r;
 	code = clEnqueueReadBuffer(p->cl->queue, p->cl->arena, wait ? CL_TRUE : CL_FALSE,
@@ -319,4 +325,50 @@ int cl_plan_run(struct cl_plan *p, enum input_type type, const void *input, floa
 	struct cl_item item = {input, output};
 
 	return cl_plan_run_all(p, type, &item, 1, reterr);
+}
+
+static int open_profiler(struct cl *cl, struct error *reterr)
+{
+	cl_int code;
+
+	if (cl->profiler)
+		return 0;
+	cl->profiler =
+		clCreateCommandQueue(cl->context, cl->device, CL_QUEUE_PROFILING_ENABLE, &code);
+	return cl->profiler ? 0 : cl_error(reterr, code, "making a queue that takes times");
+}
+
+/* A device whose clock stands still has no times, which is no error. */
+static void lower_time(cl_event event, uint64_t *nsec)
+{
+	cl_ulong begin = 0, end = 0;
+
+	if (clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_START, sizeof begin, &begin, NULL) ==
+			CL_SUCCESS &&
+		clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) ==
+			CL_SUCCESS &&
+		end > begin && (*nsec == 0 || end - begin < *nsec))
+		*nsec = end - begin;
+}
+
+int cl_plan_profile(struct cl_plan *p, uint64_t *nsec, struct error *reterr)
+{
+	_cleanup_free_ cl_event *events = calloc(p->launches.n + 1, sizeof *events);
+	int r = events ? open_profiler(p->cl, reterr) : -ENOMEM;
+
+	if (r >= 0)
+		r = bind_arena(p, reterr);
+	for (uint32_t i = 0; r >= 0 && i < p->launches.n; i++)
+		if (!is_other_input(p, i, INPUT_FLOATS))
+			r = enqueue(p, i, p->cl->profiler, &events[i], reterr);
+	if (p->cl->profiler)
+		(void) clFinish(p->cl->profiler);
+	for (uint32_t i = 0; events && i < p->launches.n; i++) {
+		if (!events[i])
+			continue;
+		if (r >= 0)
+			lower_time(events[i], &nsec[i]);
+		(void) clReleaseEvent(events[i]);
+	}
+	return r;
 }

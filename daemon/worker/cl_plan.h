@@ -9,6 +9,7 @@
 #include "worker/cl.h"
 
 struct cl_plan;
+struct cl_launches;
 
 /**
  * cl_plan_new() - make @plan ready for @cl: buffers over its planes, one kernel object per launch
@@ -36,6 +37,17 @@ int cl_plan_run(struct cl_plan *p, enum input_type type, const void *input, floa
 	struct error *reterr);
 int cl_plan_run_all(struct cl_plan *p, enum input_type type, const struct cl_item *items, uint32_t n,
 	struct error *reterr);
+
+/**
+ * cl_plan_profile() - one run on whatever the input's place holds, timed by the device
+ * @nsec: [n], of each launch: lowered to what it took; 0 before the first run
+ *
+ * Return: 0; a negative errno of the driver with words.
+ */
+int cl_plan_profile(struct cl_plan *p, uint64_t *nsec, struct error *reterr);
+
+/** cl_plan_launches() - what it runs */
+const struct cl_launches *cl_plan_launches(const struct cl_plan *p);
 
 /** cl_plan_engine() - the plan that it was made of */
 const struct plan *cl_plan_engine(const struct cl_plan *p);

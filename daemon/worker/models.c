@@ -15,8 +15,10 @@
 #include "base/memfd.h"
 #include "engine/kernels/cpu.h"
 #include "engine/lower.h"
+#include "worker/cl_times.h"
 
 #define MEASURE_RUNS 3
+#define TIMES_NSEC (2 * NSEC_PER_SEC)
 #define BATCH_RUN_NSEC (50 * NSEC_PER_MSEC)
 
 /** struct files - which files a plan has come in; @head: the same for all plans of a network */
@@ -33,9 +35,9 @@ struct loaded {
 	struct cl_plan *plan;
 };
 
-void models_init(struct models *m, struct cl *cl)
+void models_init(struct models *m, struct cl *cl, const char *cache)
 {
-	*m = (struct models){.cl = cl};
+	*m = (struct models){.cl = cl, .cache = cache};
 	list_init(&m->plans);
 }
 
@@ -242,6 +244,18 @@ static int adopt(
 	return r;
 }
 
+/* Once for each shape and driver; a folder that cannot be written costs the same again next time. */
+static int measure_kernels(struct models *m, struct plan *plan, struct error *reterr)
+{
+	int r = m->cl->times ? 0 : cl_times_read(&m->cl->times, m->cl, m->cache);
+
+	if (r >= 0)
+		r = cl_times_measure(m->cl, plan, TIMES_NSEC, reterr);
+	if (r > 0 && m->cache)
+		(void) cl_times_write(m->cl->times, m->cl, m->cache);
+	return MIN_OF(r, 0);
+}
+
 static int build(struct models *m, const struct worker_load *load, const int *fds,
 	const struct files *files, struct cl_plan **ret, struct error *reterr)
 {
@@ -259,6 +273,8 @@ static int build(struct models *m, const struct worker_load *load, const int *fd
 		(void) plane_offers_drop(network);
 	if (r >= 0)
 		r = plan_new(&plan, model, cpu_flags(), reterr);
+	if (r >= 0)
+		r = measure_kernels(m, plan, reterr);
 	return r < 0 ? r : cl_plan_new(ret, m->cl, plan, reterr);
 }
 

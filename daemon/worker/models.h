@@ -6,16 +6,17 @@
 #include "worker/cl_plan.h"
 #include "worker/protocol.h"
 
-/** struct models - of one device */
+/** struct models - of one device; @cache: folder of measured times, NULL: none */
 struct models {
 	struct cl *cl;
+	const char *cache;
 	struct list plans;
 	uint32_t n;
 };
 
 #define MODELS_PLANS_MAX 64
 
-void models_init(struct models *m, struct cl *cl);
+void models_init(struct models *m, struct cl *cl, const char *cache);
 void models_done(struct models *m);
 
 /**

@@ -192,7 +192,7 @@ static int greet(struct server *s, const struct worker_hello *hello)
 	put_text(wanted, sizeof wanted, hello->device);
 	r = cl_open_nth(&s->cl, wanted[0] ? wanted : s->options->device, hello->index, &why);
 	if (r >= 0)
-		models_init(&s->models, s->cl);
+		models_init(&s->models, s->cl, s->options->cache);
 	return send_welcome(s, r, &why);
 }
 
