@@ -20,15 +20,14 @@ static int check_kernel(struct cl *cl, uint32_t i, const char *cache, FILE *out)
 	return r;
 }
 
-/* Does the device lack something for it? */
-static bool is_absent(const struct cl *cl, uint32_t i, FILE *out)
+/* Why a kernel is not built at all. */
+static void print_absent(const struct cl *cl, uint32_t i, FILE *out)
 {
 	uint32_t missing = kernel_cl_table[i].needs & ~cl->has;
 
-	if (missing && !cl->emulates)
-		fprintf(out, "  %-18s needs %s\n", kernel_cl_table[i].name,
-			kernel_cl_need_name((enum kernel_cl_need) missing));
-	return missing && !cl->emulates;
+	fprintf(out, "  %-18s %s%s\n", kernel_cl_table[i].name,
+		missing ? "needs " : "is never the best here",
+		missing ? kernel_cl_need_name((enum kernel_cl_need) missing) : "");
 }
 
 static int test_kernel(struct cl *cl, uint32_t i, const char *cache, FILE *out)
@@ -69,8 +68,10 @@ int check_device(const struct serve_options *options, bool probe, bool emulate, 
 	if (emulate)
 		kernel_cl_emulate(cl);
 	for (uint32_t i = 0; i < kernel_cl_count; i++) {
-		if (is_absent(cl, i, out))
+		if (cl->banned[i]) {
+			print_absent(cl, i, out);
 			continue;
+		}
 		r = check_kernel(cl, i, options->cache, out);
 		first = first < 0 ? first : r;
 	}
