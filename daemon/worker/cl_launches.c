@@ -48,6 +48,8 @@ static void set_sizes(
 	/* No larger than the work along its side, but for the sake of vectors. */
 	while (l->local[0] > LOCAL_LEAST && l->local[0] / 2 >= x)
 		l->local[0] /= 2;
+	while (l->local[1] > 1 && l->local[1] / 2 >= y)
+		l->local[1] /= 2;
 	for (int i = 0; i < 3; i++)
 		l->global[i] = (size_t) ((want[i] + l->local[i] - 1) / l->local[i] * l->local[i]);
 }

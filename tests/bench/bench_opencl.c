@@ -3,7 +3,7 @@
  * Convolutions on the OpenCL device beside the same on the processor: the engine's best rows on all threads, and
  * the portable C compiled for this machine at -O3, one thread, its columns gathered beforehand. Then networks.
  *
- *	bench_opencl [RUNS [cpu|wall [KERNEL]]]
+ *	bench_opencl [RUNS [cpu|wall [KERNEL|networks]]]
  *
  * Every row of the list that can do a shape is there, those too that need what the device lacks (in plain C, so no
  * measure of a device that has it); the one that the device would be given is marked.
@@ -41,6 +41,7 @@ static const struct shape_row rows[] = {
 static struct cl *cl;
 static uint32_t runs = 10;
 static const char *only; /* kernel */
+static bool emulates;
 
 static clockid_t clock_used = CLOCK_MONOTONIC;
 
@@ -164,8 +165,10 @@ static void bench_shape(const struct shape_row *s, struct threads *threads)
 	native = time_native(&plan->steps[plan->n_steps - 1].matrix, columns, s->activation_bits);
 	printf("%s w%u a%u  engine %.1f Gop/s  portable C %.1f\n", s->name, s->planes,
 		s->activation_bits, ops / (double) processor, ops / (double) native);
+	if (emulates)
+		kernel_cl_emulate(cl);
 	for (uint32_t i = 0; i < kernel_cl_count; i++) {
-		if (kernel_cl_table[i].op != op ||
+		if (kernel_cl_table[i].op != op || cl->banned[i] ||
 			(only && strcmp(kernel_cl_table[i].name, only) != 0))
 			continue;
 		cl->only = i;
@@ -175,6 +178,7 @@ static void bench_shape(const struct shape_row *s, struct threads *threads)
 			(double) native / (double) device);
 	}
 	cl->only = KERNEL_CL_ANY;
+	kernel_cl_probe(cl);
 	(void) plan_unref(plan);
 	graph_done(&g);
 	free(input);
@@ -219,17 +223,20 @@ int main(int argc, char **argv)
 		printf("SKIP: %s\n", e.text);
 		return 77;
 	}
-	kernel_cl_emulate(cl);
+	emulates = !only || kernel_cl_find(only) != KERNEL_CL_ANY;
+	if (emulates)
+		kernel_cl_emulate(cl);
 	for (uint32_t i = 0; i < kernel_cl_count; i++)
-		if (kernel_cl_build(cl, i, NULL, NULL, &e) < 0)
+		if (!cl->banned[i] && kernel_cl_build(cl, i, NULL, NULL, &e) < 0)
 			die(kernel_cl_table[i].name, &e);
+	kernel_cl_probe(cl);
 	if (threads_new(&threads, threads_available()) < 0)
 		return 1;
 	printf("%s, %u units; the engine on %u threads\n", cl->name, cl->units,
 		threads_count(threads));
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		bench_shape(&rows[i], threads);
-	if (only)
+	if (only && strcmp(only, "networks") != 0)
 		return 0;
 	bench_network("resnet20", graph_resnet20, threads);
 	bench_network("resnet18", graph_resnet18, threads);
