@@ -58,18 +58,29 @@ const char *device_folder(void)
 	return folder;
 }
 
-pid_t device_daemon(const char *config)
+static const char *config_file(void)
 {
-	char file[128], option[160];
-	const char *args[] = {"--worker=" TEST_WORKER, "--log-level=info", option, NULL};
-	FILE *f;
+	static char file[128];
 
 	(void) snprintf(file, sizeof file, "%s/bitshed.yaml", device_folder());
-	(void) snprintf(option, sizeof option, "--config=%s", file);
-	f = fopen(file, "w");
-	if (!f || fputs(config ? config : "", f) < 0)
+	return file;
+}
+
+void device_configure(const char *config)
+{
+	FILE *f = fopen(config_file(), "w");
+
+	if (!f || fputs(config ? config : "", f) < 0 || fclose(f) != 0)
 		exit(1);
-	(void) fclose(f);
+}
+
+pid_t device_daemon(const char *config)
+{
+	char option[160];
+	const char *args[] = {"--worker=" TEST_WORKER, "--log-level=info", option, NULL};
+
+	device_configure(config);
+	(void) snprintf(option, sizeof option, "--config=%s", config_file());
 	return test_daemon_start(args);
 }
 

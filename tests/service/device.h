@@ -13,6 +13,9 @@
  */
 const char *device_folder(void);
 
+/** device_configure() - @config for the next daemon, or the one that runs and is told by SIGHUP */
+void device_configure(const char *config);
+
 /** device_daemon() - bitshedd with the worker of this build. @config: YAML, or NULL */
 pid_t device_daemon(const char *config);
 

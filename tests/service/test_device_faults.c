@@ -7,6 +7,7 @@
  */
 #include <dirent.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #define CLIENTS 8
 #define INPUT_BYTES (8 * 8 * 3)
 #define GROWN_KIB 8192
+#define CONFIG(check) "opencl:\n  check-every: " check "\n  run-timeout: 1 s\n  build-timeout: 20 s\n"
 
 static sd_bus *bus;
 static pid_t daemon_pid;
@@ -90,8 +92,7 @@ static void test_a_driver_of_ours_serves(void)
 	struct caller_answer a;
 
 	fake_driver_install(device_folder());
-	daemon_pid = device_daemon(
-		"opencl:\n  check-every: 1\n  run-timeout: 1 s\n  build-timeout: 20 s\n");
+	daemon_pid = device_daemon(CONFIG("1"));
 	bus = test_bus_open();
 	caller_load_network(bus, "net", PLANES);
 	for (uint32_t i = 0; i < INPUT_BYTES; i++)
@@ -171,6 +172,34 @@ static void test_faults_cost_nobody_an_answer(void)
 	CU_ASSERT(anonymous_kib() <= kib + GROWN_KIB);
 }
 
+/*
+ * The same of answers that nobody compares: inputs are read where clients have put them, and requests run together.
+ * Wrong numbers are left out, since they would be believed.
+ */
+static void test_faults_of_what_is_not_compared(void)
+{
+	static const char *const faults[] = {"abort-enqueue", "exit", "hang", "memory", "lost"};
+	const char *text = getenv("BITSHED_TEST_ROUNDS");
+	uint32_t rounds = text ? ((uint32_t) atoi(text) + 4) / 5 : 1, fds = 0;
+
+	device_configure(CONFIG("never"));
+	CU_ASSERT_EQUAL(kill(daemon_pid, SIGHUP), 0);
+	for (uint32_t i = 0; i < rounds; i++) {
+		for (uint32_t f = 0; f < sizeof faults / sizeof faults[0]; f++)
+			suffer(faults[f], 30);
+		if (i == 0)
+			fds = count_fds();
+	}
+	wait_for_answers(50 * CLIENTS);
+	printf("%lu answers together, descriptors %u to %u ", device_number(bus, "Together"), fds, count_fds());
+	CU_ASSERT_EQUAL(atomic_load(&refused), 0);
+	CU_ASSERT_EQUAL(atomic_load(&wrong), 0);
+	CU_ASSERT(count_fds() <= fds + 2);
+	device_configure(CONFIG("1"));
+	CU_ASSERT_EQUAL(kill(daemon_pid, SIGHUP), 0);
+	CU_ASSERT_TRUE(device_wait_number(bus, "Checked", device_number(bus, "Checked") + CLIENTS));
+}
+
 /* The clients may have it quarantined before the daemon looks for it again: until it says why. */
 static bool wait_for_reason(void)
 {
@@ -210,4 +239,4 @@ static void test_end(void)
 }
 
 TEST_MAIN("device_faults", TEST(a_driver_of_ours_serves), TEST(faults_cost_nobody_an_answer),
-	TEST(wrong_numbers_lead_to_quarantine), TEST(end))
+	TEST(faults_of_what_is_not_compared), TEST(wrong_numbers_lead_to_quarantine), TEST(end))
