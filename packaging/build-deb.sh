@@ -84,6 +84,7 @@ make_packages() { # make_packages FOLDER
 	}
 	dpkg-buildpackage -us -uc -F -a"$arch" >"$1/build.log" 2>&1 || {
 		tail -n 60 "$1/build.log" >&2
+		grep -A 60 '^result: *\(exit status [^07]\|killed\|timeout\)' "$1/build.log" >&2
 		return 1
 	}
 	cd "$top"

@@ -4,7 +4,7 @@
 boards=${BITSHED_BOARDS:-/var/cache/bitshed-boards}
 board_packages=systemd-sysv,dbus,procps,python3,libyaml-0-2,libjpeg62-turbo,libpng16-16,libprotobuf-c1,zlib1g
 # What the daemon asks and listens to on a board that has it.
-board_packages=$board_packages,ocl-icd-libopencl1,polkitd,power-profiles-daemon,python3-dbusmock
+board_packages=$board_packages,ocl-icd-libopencl1,pocl-opencl-icd,polkitd,power-profiles-daemon,python3-dbusmock
 binfmt=/proc/sys/fs/binfmt_misc
 
 # Programs of another architecture run through qemu: the kernel must know, and forgets at each boot.
@@ -17,8 +17,8 @@ emulate() {
 # board_root ARCH - sets $root to a folder with that Debian
 board_root() {
 	local packages=$board_packages
-	# Tools that are cross-built do not train, and an OpenCL driver is too slow and large for a board in memory.
-	[ "$1" != "$(dpkg --print-architecture)" ] || packages=$packages,libdnnl2,pocl-opencl-icd
+	# Tools that are cross-built do not train.
+	[ "$1" != "$(dpkg --print-architecture)" ] || packages=$packages,libdnnl2
 	root=$boards/root-$1-$(echo "$packages" | sha256sum | cut -c1-12)
 	[ ! -d "$root" ] || return 0
 	need mmdebstrap
