@@ -58,30 +58,38 @@ const char *device_folder(void)
 	return folder;
 }
 
-static const char *config_file(void)
+static void write_file(const char *name, const char *text)
 {
-	static char file[128];
+	char path[128];
+	FILE *f;
 
-	(void) snprintf(file, sizeof file, "%s/bitshed.yaml", device_folder());
-	return file;
+	(void) snprintf(path, sizeof path, "%s/%s", device_folder(), name);
+	f = fopen(path, "w");
+	if (!f || fputs(text, f) < 0 || fclose(f) != 0)
+		exit(1);
 }
 
 void device_configure(const char *config)
 {
-	FILE *f = fopen(config_file(), "w");
+	write_file("bitshed.yaml", config ? config : "");
+}
 
-	if (!f || fputs(config ? config : "", f) < 0 || fclose(f) != 0)
-		exit(1);
+pid_t device_daemon_with(const char *config, const char *rules)
+{
+	char file[160], policy[160];
+	const char *args[] = {"--worker=" TEST_WORKER, "--log-level=info", file, rules ? policy : NULL, NULL};
+
+	device_configure(config);
+	(void) snprintf(file, sizeof file, "--config=%s/bitshed.yaml", device_folder());
+	if (rules)
+		write_file("policy", rules);
+	(void) snprintf(policy, sizeof policy, "--policy=%s/policy", device_folder());
+	return test_daemon_start(args);
 }
 
 pid_t device_daemon(const char *config)
 {
-	char option[160];
-	const char *args[] = {"--worker=" TEST_WORKER, "--log-level=info", option, NULL};
-
-	device_configure(config);
-	(void) snprintf(option, sizeof option, "--config=%s", config_file());
-	return test_daemon_start(args);
+	return device_daemon_with(config, NULL);
 }
 
 void device_select(const char *name)

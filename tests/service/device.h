@@ -16,8 +16,12 @@ const char *device_folder(void);
 /** device_configure() - @config for the next daemon, or the one that runs and is told by SIGHUP */
 void device_configure(const char *config);
 
-/** device_daemon() - bitshedd with the worker of this build. @config: YAML, or NULL */
+/**
+ * device_daemon() - bitshedd with the worker of this build; device_daemon_with(): and rules of its own
+ * @config, @rules: YAML, or NULL
+ */
 pid_t device_daemon(const char *config);
+pid_t device_daemon_with(const char *config, const char *rules);
 
 /** device_select() - which one the functions below look at; "opencl" until then. @name: static */
 void device_select(const char *name);

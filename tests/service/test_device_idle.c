@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "caller.h"
@@ -70,11 +71,43 @@ static void test_after_the_last_model_neither(void)
 	CU_ASSERT_EQUAL(device_worker_pid(daemon_pid), 0);
 }
 
-static void test_daemon_ends_well(void)
+static void end(void)
 {
 	bus = sd_bus_flush_close_unref(bus);
 	CU_ASSERT_EQUAL(test_daemon_stop(daemon_pid), 0);
 }
 
+static void test_daemon_ends_well(void)
+{
+	end();
+}
+
+static void tell(double frugal)
+{
+	CU_ASSERT_STRING_EQUAL(
+		caller_error(bus, "ReportTelemetry", "a{sv}", 1, "frugal", "d", frugal), "");
+}
+
+/* While rules keep all models on the processor nothing is compiled, and nobody starts a driver. */
+static void test_building_waits_for_the_rules(void)
+{
+	daemon_pid = device_daemon_with(NULL,
+		"version: 1\n"
+		"dwell: 0 s\n"
+		"rules:\n"
+		"  - {name: frugal, when: {telemetry of frugal: above 0}, then: {device: cpu}}\n");
+	bus = test_bus_open();
+	tell(1);
+	caller_load_network(bus, "net", 4);
+	(void) usleep(500000);
+	CU_ASSERT_STRING_EQUAL(device_text(bus, "State"), "idle");
+	CU_ASSERT_EQUAL(device_worker_pid(daemon_pid), 0);
+	tell(0);
+	for (int i = 0; i < 500 && strcmp(device_text(bus, "State"), "idle") == 0; i++)
+		(void) usleep(10000);
+	CU_ASSERT_STRING_NOT_EQUAL(device_text(bus, "State"), "idle");
+	end();
+}
+
 TEST_MAIN("device idle", TEST(without_models_there_is_no_worker), TEST(after_the_last_model_neither),
-	TEST(daemon_ends_well))
+	TEST(daemon_ends_well), TEST(building_waits_for_the_rules))
