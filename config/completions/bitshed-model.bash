@@ -19,6 +19,7 @@ _bitshed_model() {
 	--color) COMPREPLY=($(compgen -W 'rgb bgr' -- "$cur")); return ;;
 	--coder) COMPREPLY=($(compgen -W 'zstd huffman arithmetic' -- "$cur")); return ;;
 	--clip) COMPREPLY=($(compgen -W 'min-max percentile mse kl aciq' -- "$cur")); return ;;
+	--transform) COMPREPLY=($(compgen -W 'klt elt' -- "$cur")); return ;;
 	--schedule) COMPREPLY=($(compgen -W 'cosine step flat' -- "$cur")); return ;;
 	--optimiser) COMPREPLY=($(compgen -W 'sgd adam amsgrad' -- "$cur")); return ;;
 	--device) COMPREPLY=($(compgen -W 'cpu opencl' -- "$cur")); return ;;

@@ -49,6 +49,7 @@ struct work {
 	struct export *export;
 	struct labels labels;
 	bool pixels;
+	double weights; /* before the transform, of those after it */
 };
 
 static void work_done(struct work *w)
@@ -124,6 +125,42 @@ static int equalise(struct work *w, const struct import *i, struct error *reterr
 	return r;
 }
 
+/* Of all matrices but the first and the last, which keep theirs. */
+static double count_weights(const struct net *net)
+{
+	double all = 0, first = 0, last = 0;
+
+	for (uint32_t i = 0; i < net->n_nodes; i++) {
+		const struct net_node *n = &net->nodes[i];
+		const struct net_shape *s = &net->values[n->inputs[0]].shape;
+
+		if (n->kind != NET_CONVOLUTION && n->kind != NET_LINEAR)
+			continue;
+		last = n->kind == NET_LINEAR ? (double) n->outputs * s->dims[s->n - 1]
+			: (double) n->outputs * s->dims[0] / n->groups * n->kernel[0] * n->kernel[1];
+		first = all > 0 ? first : last;
+		all += last;
+	}
+	return all - first - last;
+}
+
+static int transform(struct work *w, const struct import *i, struct error *reterr)
+{
+	uint32_t n = w->net->n_nodes;
+	double **gradients = calloc((size_t) n + 1, sizeof *gradients), before = count_weights(w->net);
+	int r = gradients ? 0 : -ENOMEM;
+
+	if (r >= 0 && i->transform == TRANSFORM_ELT)
+		r = i->gradients(gradients, w->net, &w->samples, reterr);
+	if (r >= 0)
+		r = transform_net(w->net, gradients, i->average_bits);
+	for (uint32_t k = 0; gradients && k < n; k++)
+		free(gradients[k]);
+	free(gradients);
+	w->weights = before / fmax(count_weights(w->net), 1);
+	return r;
+}
+
 /* "models/net.onnx" is called net. */
 static void name_of(char *ret, size_t size, const char *path)
 {
@@ -138,11 +175,13 @@ static void name_of(char *ret, size_t size, const char *path)
 
 static int write_model(struct work *w, const struct import *i, struct error *reterr)
 {
-	char name[64], data[64] = "";
-	struct export_words words = {.name = name, .method = i->method ?: i->options.quantizer->name,
+	char name[64], data[64] = "", method[64];
+	struct export_words words = {.name = name, .method = i->method ?: i->transform ? method : i->options.quantizer->name,
 		.data = data, .labels = w->labels.names, .n_labels = w->labels.n};
 
 	name_of(name, sizeof name, i->onnx);
+	if (i->transform)
+		(void) snprintf(method, sizeof method, "%s-%s", transform_name(i->transform), i->options.quantizer->name);
 	if (i->calibrate)
 		name_of(data, sizeof data, i->calibrate);
 	return export_write(w->export, i->output, &words, reterr);
@@ -199,7 +238,7 @@ static int allocate(struct work *w, const struct import *i, uint32_t **ret, stru
 	planes = malloc((n->n_matrices + 1) * sizeof *planes);
 	if (!planes)
 		return -ENOMEM;
-	r = lower_spend(planes, n, i->average_bits, 1, n->planes_max);
+	r = lower_spend(planes, n, i->average_bits * (i->transform ? w->weights : 1), 1, n->planes_max);
 	if (r == -ERANGE)
 		return error_set(reterr, r, "an average of %g bits: one plane is the least", i->average_bits);
 	*ret = take_ptr(planes);
@@ -299,6 +338,8 @@ int import_write(const struct import *i, struct net *net, struct error *reterr)
 		r = labels_read(&w.labels, i->labels, reterr);
 	if (r >= 0)
 		r = open_data(&w, i, reterr);
+	if (r >= 0 && i->transform)
+		r = transform(&w, i, reterr);
 	if (r >= 0 && i->equalise)
 		r = equalise(&w, i, reterr);
 	if (r >= 0)

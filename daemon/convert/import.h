@@ -3,6 +3,7 @@
 #pragma once
 
 #include "convert/export.h"
+#include "convert/transform.h"
 #include "engine/threads.h"
 
 /**
@@ -10,13 +11,16 @@
  * @calibrate, @calibrate_labels: data set, or NULL: ranges from batch normalisation
  * @preprocess: valid when @has_preprocess; else pixels are taken as they are
  * @equalise: give the channels between two matrices one range
+ * @transform: convolutions become two: a basis and weights in it
+ * @gradients: for TRANSFORM_ELT: [n_nodes] of net, filled in for the nodes of transform_serves(), the caller frees
+ *	each
  * @keep_nested: keep nested planes even where plain int8 would agree better with fp32 at eight
  * @correct: match the fp32 network's statistics at each width; without @calibrate as batch normalisation
  *	foresees them
  * @evaluate, @evaluate_labels: data set for the accuracy card, or NULL
  * @sensitivity: how many samples tell what each matrix costs at fewer planes; 0: the file does not say
  * @average_bits: above 0: planes of each matrix by those sensitivities, up to options.planes (needs
- *	@calibrate and @sensitivity)
+ *	@calibrate and @sensitivity); with @transform of each weight that the net had, and below 1, too
  * @follow: matrices one after the other, each for what those before it make of its inputs (needs @calibrate);
  *	NULL: each by itself
  * @labels: names of the classes, one a line, or NULL
@@ -25,6 +29,8 @@
 struct import {
 	const char *onnx, *output, *calibrate, *evaluate, *evaluate_labels, *labels,
 		*method;
+	enum transform_kind transform;
+	int (*gradients)(double **ret, const struct net *net, struct samples *samples, struct error *reterr);
 	struct preprocess preprocess;
 	bool has_preprocess, equalise, keep_nested, correct;
 	uint32_t samples, sensitivity;

@@ -6,6 +6,7 @@
 #include "convert/clip.h"
 #include "convert/import.h"
 #include "convert/train/follow.h"
+#include "convert/train/output_gradients.h"
 #include "tools/preprocess_options.h"
 #include "tools/tool.h"
 
@@ -25,6 +26,9 @@ const struct command command_import = {
 		"                          shed; 0: like the others (8)\n"
 		"  --average-bits X        planes of each layer by what it costs the network, X on average, at most\n"
 		"                          --planes each; with --calibrate\n"
+		"  --transform klt|elt     convolutions in a basis that parts their weights by energy, which is\n"
+		"                          stored beside them (elt: by what the output sees, with --calibrate);\n"
+		"                          --average-bits counts the weights of the network, from 0.25 on\n"
 		"  --group-columns N       weights that share scales, a multiple of 64 (128)\n"
 		"  --per-tensor            one scale or codebook per layer, where the method has that choice\n"
 		"  --activation-bits N     1 to 8 (8)\n"
@@ -61,6 +65,7 @@ enum {
 	OPTION_PLANES,
 	OPTION_EDGE_PLANES,
 	OPTION_AVERAGE_BITS,
+	OPTION_TRANSFORM,
 	OPTION_GROUP_COLUMNS,
 	OPTION_PER_TENSOR,
 	OPTION_ACTIVATION_BITS,
@@ -89,6 +94,7 @@ static const struct option options[] = {
 	{"planes", required_argument, NULL, OPTION_PLANES},
 	{"edge-planes", required_argument, NULL, OPTION_EDGE_PLANES},
 	{"average-bits", required_argument, NULL, OPTION_AVERAGE_BITS},
+	{"transform", required_argument, NULL, OPTION_TRANSFORM},
 	{"group-columns", required_argument, NULL, OPTION_GROUP_COLUMNS},
 	{"per-tensor", no_argument, NULL, OPTION_PER_TENSOR},
 	{"activation-bits", required_argument, NULL, OPTION_ACTIVATION_BITS},
@@ -127,7 +133,7 @@ static bool parse_average(const char *text, double *ret)
 	float bits;
 
 	*ret = tool_floats(text, &bits, 1) == 1 ? (double) bits : 0;
-	return *ret >= 1 && *ret <= BITS_PLANES_MAX;
+	return *ret >= 0.25 && *ret <= BITS_PLANES_MAX;
 }
 
 static bool parse_number_option(struct import *i, int option, const char *text, uint32_t *threads)
@@ -172,6 +178,9 @@ static bool parse_option(struct import *i, int option, const char *text, uint32_
 		return i->options.per_tensor = true;
 	case OPTION_AVERAGE_BITS:
 		return parse_average(text, &i->average_bits);
+	case OPTION_TRANSFORM:
+		i->transform = transform_find(text);
+		return i->transform != TRANSFORM_NONE;
 	case OPTION_CALIBRATE:
 		i->calibrate = text;
 		return true;
@@ -213,7 +222,7 @@ static bool parse_option(struct import *i, int option, const char *text, uint32_
 static int import_main(int argc, char **argv)
 {
 	_cleanup_(threads_freep) struct threads *threads = NULL;
-	struct import i = {.correct = true, .samples = 512, .sensitivity = 32, .preprocess = {.scale = 1, .std = {1, 1, 1, 1}},
+	struct import i = {.correct = true, .gradients = output_gradients, .samples = 512, .sensitivity = 32, .preprocess = {.scale = 1, .std = {1, 1, 1, 1}},
 		.options = {.planes = 8, .edge_planes = 8,
 			.group_columns = 128, .activation_bits = 8, .seed = 1}};
 	uint32_t n_threads = threads_available();
@@ -240,6 +249,10 @@ static int import_main(int argc, char **argv)
 		return tool_usage(&command_import, "--average-bits needs --calibrate and --sensitivity");
 	if (i.follow && !i.calibrate)
 		return tool_usage(&command_import, "--follow needs --calibrate");
+	if (i.transform == TRANSFORM_ELT && !i.calibrate)
+		return tool_usage(&command_import, "--transform elt needs --calibrate");
+	if (i.average_bits > 0 && i.average_bits < 1 && !i.transform)
+		return tool_usage(&command_import, "an --average-bits below 1 needs --transform");
 	i.onnx = argv[optind];
 	preprocess_options_done(&i.preprocess);
 	r = threads_new(&threads, n_threads);

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "convert/train/follow.h"
+#include "convert/train/output_gradients.h"
 #include "tools/tool.h"
 
 int follow_open(struct export_follow *ret, const struct net *net, struct samples *samples, uint32_t limit,
@@ -25,3 +26,8 @@ const struct command command_train = {
 	.run = train_main,
 	.help = "",
 };
+
+int output_gradients(double **ret, const struct net *net, struct samples *samples, struct error *reterr)
+{
+	return error_set(reterr, -ENOTSUP, "this bitshed-model was built without training (oneDNN), which elt needs");
+}

@@ -37,8 +37,11 @@ expect 2 "'1,x' is no value for --mean" import x.onnx -o y.gguf --mean 1,x
 expect 2 "'0' is no value for --std" import x.onnx -o y.gguf --std 0
 expect 2 "'none' is no value for --clip" import x.onnx -o y.gguf --clip none
 expect 2 "give one ONNX file" import x.onnx
-expect 2 "'0.5' is no value for --average-bits" import x.onnx -o y.gguf --average-bits 0.5
+expect 2 "'0.1' is no value for --average-bits" import x.onnx -o y.gguf --average-bits 0.1
 expect 2 "--average-bits needs --calibrate" import x.onnx -o y.gguf --average-bits 2
+expect 2 "below 1 needs --transform" import x.onnx -o y.gguf --calibrate z --average-bits 0.5
+expect 2 "--transform elt needs --calibrate" import x.onnx -o y.gguf --transform elt
+expect 2 "'dct' is no value for --transform" import x.onnx -o y.gguf --transform dct
 expect 1 "No such file" import "$folder/none.onnx" -o "$folder/y.gguf"
 expect 1 "No such file" inspect "$folder/none.gguf"
 echo "this is no model" >"$folder/text"
