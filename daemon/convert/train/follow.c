@@ -24,6 +24,7 @@
 
 #define BATCH 16
 #define POSITIONS_MAX 64 /* of one sample */
+#define SAMPLES_MAX 256 /* mirrored ones among them: both networks run once for each matrix */
 #define TASK_ROWS 16
 /* Of the mean of the diagonal, for each column per position. */
 #define RIDGE 4.0
@@ -350,13 +351,14 @@ int follow_open(struct export_follow *ret, const struct net *net, struct samples
 	struct threads *threads, struct error *reterr)
 {
 	_cleanup_(follow_closep) void *userdata = calloc(1, sizeof(struct follow));
+	uint32_t n = MIN_OF(MIN_OF(limit, (uint32_t) SAMPLES_MAX), dataset_count(samples->data));
 	struct follow *f = userdata;
 	int r;
 
 	if (!f)
 		return -ENOMEM;
-	*f = (struct follow){.samples = samples, .threads = threads,
-		.n = MIN_OF(limit, dataset_count(samples->data)), .sides = samples->pixels ? 2 : 1,
+	*f = (struct follow){.samples = samples, .threads = threads, .n = n,
+		.sides = samples->pixels && 2 * n <= SAMPLES_MAX ? 2 : 1,
 		.pixels = malloc(samples_elements(samples)),
 		.chw = malloc(samples_elements(samples) * sizeof *f->chw)};
 	if (!f->pixels || !f->chw)
