@@ -345,6 +345,31 @@ static void test_lookup_is_picked_for_what_it_can_do(void)
 	CU_ASSERT_EQUAL(kernel_cl_pick_product(cl, KERNEL_CL_MATMUL, &p), tile);
 }
 
+/* An extension in a driver's list that its compiler does not have costs its rows, not the device. */
+static void test_promises_are_not_believed(void)
+{
+	static const char *const names[] = {"decode_khr_dot", "decode_arm_dot", "matvec_subgroup"};
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(names); i++) {
+		uint32_t kernel = kernel_cl_find(names[i]), had = cl->has;
+		struct error why = {};
+
+		if (kernel_cl_table[kernel].needs & had)
+			continue;
+		if (cl->programs[kernel])
+			(void) clReleaseProgram(cl->programs[kernel]);
+		cl->programs[kernel] = NULL;
+		cl->has |= kernel_cl_table[kernel].needs;
+		cl->banned[kernel] = false;
+		CU_ASSERT(kernel_cl_build(cl, kernel, NULL, NULL, &why) < 0);
+		CU_ASSERT_NOT_EQUAL(why.text[0], '\0');
+		CU_ASSERT_NOT_EQUAL(kernel_cl_pick(cl, KERNEL_CL_MATMUL, 1000), kernel);
+		CU_ASSERT_NOT_EQUAL(kernel_cl_pick(cl, KERNEL_CL_MATMUL, 1000), KERNEL_CL_ANY);
+		cl->has = had;
+		cl->banned[kernel] = true;
+	}
+}
+
 static void test_clean_up(void)
 {
 	char command[64];
@@ -358,4 +383,4 @@ TEST_MAIN("kernels_cl", TEST(every_row_is_right), TEST(every_vendor_is_right), T
 	TEST(lookup_is_picked_for_what_it_can_do), TEST(graphs), TEST(resnet20),
 	TEST(plans_leave_nothing), TEST(cache_serves_and_forgets_what_is_broken),
 	TEST(cache_has_a_bound), TEST(small_groups), TEST(banned_rows_are_not_picked),
-	TEST(clean_up))
+	TEST(promises_are_not_believed), TEST(clean_up))
