@@ -9,7 +9,7 @@
 int follow_open(struct export_follow *ret, const struct net *net, struct samples *samples, uint32_t limit,
 	struct threads *threads, struct error *reterr)
 {
-	return error_set(reterr, -ENOTSUP, "this bitshed-model was built without training (oneDNN), which follows");
+	return error_set(reterr, -ENOTSUP, "--follow needs oneDNN, which this bitshed-model was built without");
 }
 
 static int train_main(int argc, char **argv)
