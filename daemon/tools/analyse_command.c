@@ -21,7 +21,7 @@ const struct command command_analyse = {
 		"and over kernels.\n"
 		"\n"
 		"  --bits LIST    widths, like 4,3,2 (all whole ones of the file)\n"
-		"  --svg FILE     draw sparsity and entropy, a row for each width\n",
+		"  --svg FILE     draw zeros, entropy and range, a row for each width\n",
 };
 
 static const struct option options[] = {
@@ -33,6 +33,18 @@ static const struct option options[] = {
 
 #define CELL 26
 #define LEFT 90
+#define RANGE_BITS 8.0 /* of an int8: from 1 to 127 are 7 */
+
+enum band {
+	BAND_ZEROS,
+	BAND_ENTROPY,
+	BAND_RANGE,
+};
+
+static int band_y(int band, int row, int widths)
+{
+	return 34 + (band * widths + row) * CELL + band * 20;
+}
 
 /* White to dark: 0 to 1. */
 static void draw_cell(FILE *to, uint32_t x, uint32_t y, double part, const char *title, double value)
@@ -46,8 +58,26 @@ static void draw_head(FILE *to, const struct network *n, int widths)
 {
 	fprintf(to, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %u %d\" font-family=\"sans-serif\" "
 		    "font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n"
-		    "<text x=\"10\" y=\"20\">%s, %s: zeros (above), entropy of the codes (below); a column for each "
-		    "layer</text>\n", LEFT + n->n_matrices * CELL + 20, 60 + 2 * widths * CELL + 20, n->name, n->method);
+		    "<text x=\"10\" y=\"20\">%s, %s: zeros, entropy of the codes, range in bits; a column for each "
+		    "layer</text>\n", MAX_OF(LEFT + n->n_matrices * CELL + 20, 560u), band_y(BAND_RANGE, widths, widths),
+		n->name, n->method);
+}
+
+/* What one layer has of all three, and the width in front of the first. */
+static void draw_layer(FILE *to, const struct analysis *a, uint32_t layer, double bits, uint32_t planes, int row,
+	int widths)
+{
+	static const char *const names[] = {"zeros", "entropy", "range"};
+	const double values[] = {a->rows_mean, a->occupancy, a->range_bits};
+	const double parts[] = {a->rows_mean, a->occupancy / planes, a->range_bits / RANGE_BITS};
+
+	for (int band = BAND_ZEROS; band <= BAND_RANGE; band++) {
+		int y = band_y(band, row, widths);
+
+		draw_cell(to, layer, (uint32_t) y, parts[band], names[band], values[band]);
+		if (layer == 0)
+			fprintf(to, "<text x=\"10\" y=\"%d\">%s %g</text>\n", y + 16, names[band], bits);
+	}
 }
 
 static int analyse_width(struct network *n, double bits, int row, int widths, FILE *svg, struct error *reterr)
@@ -55,9 +85,6 @@ static int analyse_width(struct network *n, double bits, int row, int widths, FI
 	_cleanup_(model_unrefp) struct model *m = NULL;
 	int r = model_build(&m, n, bits, reterr);
 
-	if (r >= 0 && svg)
-		fprintf(svg, "<text x=\"10\" y=\"%d\">%g bits</text><text x=\"10\" y=\"%d\">%g bits</text>\n",
-			50 + row * CELL, bits, 70 + (widths + row) * CELL, bits);
 	for (uint32_t i = 0; r >= 0 && i < n->n_matrices; i++) {
 		struct analysis a;
 
@@ -67,11 +94,8 @@ static int analyse_width(struct network *n, double bits, int row, int widths, FI
 		printf("%5g  %5u  %10.2f  %7.2f  %6.1f %% +- %4.1f  %6.1f %% +- %4.1f\n", bits, i, a.range_bits,
 			a.occupancy, 100 * a.rows_mean, 100 * a.rows_deviation, 100 * a.taps_mean,
 			100 * a.taps_deviation);
-		if (svg) {
-			draw_cell(svg, i, (uint32_t) (34 + row * CELL), a.rows_mean, "zeros", a.rows_mean);
-			draw_cell(svg, i, (uint32_t) (54 + (widths + row) * CELL), a.occupancy / m->layers[i].planes, "entropy",
-				a.occupancy);
-		}
+		if (svg)
+			draw_layer(svg, &a, i, bits, m->layers[i].planes, row, widths);
 	}
 	return r;
 }
