@@ -18,7 +18,7 @@
 #define WAIT_MOST_NSEC (60 * NSEC_PER_SEC)
 #define ANSWERS_WELL 100
 #define LOOK_NSEC NSEC_PER_SEC /* a worker that dies while nobody asks is noticed within it */
-#define LINGER_NSEC (5 * NSEC_PER_SEC) /* a model that is loaded anew finds the worker still there */
+#define LINGER_NSEC (5 * NSEC_PER_SEC) /* a model that is loaded anew still finds it */
 
 static void set_state(struct device_worker *d, enum device_state state, const char *reason)
 {
