@@ -3,7 +3,7 @@
  * Convolutions as matrix products. A task takes a tile of output pixels, and where these are few
  * also just some rows of the matrix:
  *
- *	gather the tile's columns into scratch, pack them to bits for a bits kernel
+ *	gather the tile's columns into scratch, pack them to bits for a bits kernel (or gather bits)
  *	for each block of rows: kernel -> sums in scratch -> requantize -> the output's pixels
  */
 #include <string.h>
@@ -60,6 +60,11 @@ static void find_columns(const struct run *r, uint32_t group, uint64_t first, ui
 	};
 	if (s->direct) {
 		ret->u8 = g.data + first * g.stride;
+		return;
+	}
+	if (s->packed_bytes) {
+		ret->bits = (uint64_t *) (scratch + s->bits_at);
+		gather_bits(r, first, count, (uint64_t *) (scratch + s->bits_at));
 		return;
 	}
 	g.first_channel = group * g.group_channels;
@@ -196,6 +201,8 @@ void step_convolution(const struct run *r)
 	uint64_t work = p.columns * r->step->matrix.rows * r->step->matrix.words * BITS_PER_WORD /
 			(r->step->kernel->needs != 0 ? MACS_PER_NSEC : MACS_PER_NSEC_SCALAR);
 
+	if (r->step->packed_bytes)
+		pack_image(r);
 	cut(&p, threads_count(run_threads(r, work)));
 	run_tasks(r, product_task, &p, count_tiles(&p) * p.n_row_tasks, work);
 }

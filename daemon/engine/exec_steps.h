@@ -129,5 +129,13 @@ struct gather {
 	uint8_t zero_point;
 };
 
+#define PACKED_PER_NSEC 16
+
+/** pack_image() - the input of a convolution to bit planes, padded; see struct packed */
+void pack_image(const struct run *r);
+
+/** gather_bits() - columns @first .. @first + @count from what pack_image() left, [count][planes][words] */
+void gather_bits(const struct run *r, uint64_t first, uint32_t count, uint64_t *bits);
+
 /** gather_columns() - columns @first .. @first + @count of the output's pixels into @out */
 void gather_columns(const struct gather *g, uint64_t first, uint32_t count, uint8_t *out);

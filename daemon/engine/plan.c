@@ -110,16 +110,36 @@ static bool is_direct(const struct step *s, const struct value *in)
 	       op->pad_bottom == 0 && op->pad_right == 0 && in->shape.channels % 64 == 0;
 }
 
+/* Pixels that are whole words are packed once, not once for each tap that reads them. */
+static size_t packed_bytes(const struct step *s, const struct shape *in)
+{
+	const struct op *op = s->op;
+	struct packed p = plan_packed(op, in);
+
+	if (!s->pack || op->groups > 1 || op->dilation_w > 1 || in->channels % BITS_PER_WORD != 0)
+		return 0;
+	/* more padding than taps would be memory for nothing, as much as a file likes to ask for */
+	if (MAX_OF(op->pad_top, op->pad_bottom) >= op->kernel_h || MAX_OF(op->pad_left, op->pad_right) >= op->kernel_w)
+		return 0;
+	return (size_t) p.planes * p.lines * p.width * p.words * sizeof(uint64_t);
+}
+
 /*
  * What fits near the processor, in tiles of one size, so that the last one is not a crumb. Sums of all
  * rows together leave in long runs, if that does not take much of the tile.
  */
+static size_t column_bytes(const struct step *s)
+{
+	return (size_t) s->matrix.words *
+	       (s->packed_bytes ? s->op->activation_bits * sizeof(uint64_t) : BITS_PER_WORD);
+}
+
 static uint32_t tile_columns(const struct step *s, const struct value *out, uint32_t rows)
 {
 	uint64_t all = (uint64_t) out->shape.height * out->shape.width;
 	uint64_t like = s->kernel->columns_per_tile;
 	uint64_t unit = MAX_OF(like / 4, 1);
-	uint64_t n = TILE_SHARE(near_bytes()) / ((uint64_t) s->matrix.words * BITS_PER_WORD), tiles;
+	uint64_t n = TILE_SHARE(near_bytes()) / column_bytes(s), tiles;
 	uint64_t whole = ACC_SHARE(near_bytes()) / sizeof(int32_t) / rows / like * like;
 
 	if (whole >= TILE_COLUMNS_MIN)
@@ -154,6 +174,7 @@ static int convolution_init(
 	if (r < 0)
 		return r;
 	s->direct = is_direct(s, &n->values[op->inputs[0]]);
+	s->packed_bytes = packed_bytes(s, &n->values[op->inputs[0]].shape);
 	s->columns_per_tile = tile_columns(s, out, rows);
 	s->rows_per_block = block_rows(s, rows);
 	if (s->rows_per_block == rows && op->groups == 1 && out->element == ELEMENT_U8)
@@ -162,7 +183,7 @@ static int convolution_init(
 		s->repeat = 1;
 	columns = s->columns_per_tile;
 	words = s->matrix.words;
-	(void) scratch_take(&at, s->direct ? 0 : columns * words * BITS_PER_WORD);
+	(void) scratch_take(&at, s->direct || s->packed_bytes ? 0 : columns * words * BITS_PER_WORD);
 	s->bits_at = scratch_take(
 		&at, s->pack ? columns * words * op->activation_bits * sizeof(uint64_t) : 0);
 	s->acc_at = scratch_take(&at, columns * s->rows_per_block * sizeof(int32_t));
@@ -171,7 +192,7 @@ static int convolution_init(
 		&s->matrix, n->matrices[op->matrix].row_bits, 0, s->rows_per_block, &block);
 	s->kernel_at = scratch_take(
 		&at, s->kernel->scratch ? s->kernel->scratch(&block, s->columns_per_tile) : 0);
-	s->scratch_bytes = at;
+	s->scratch_bytes = MAX_OF(at, s->packed_bytes); /* a line of the planes is made there */
 	return 0;
 }
 
@@ -261,6 +282,17 @@ static int steps_init(struct plan *p, const struct choice *c, struct error *rete
 	return 0;
 }
 
+static void reserve_packed(struct plan *p)
+{
+	size_t most = 0;
+
+	for (uint32_t i = 0; i < p->n_steps; i++)
+		most = MAX_OF(most, p->steps[i].packed_bytes);
+	p->packed_at = bytes_align(p->arena_bytes, 64);
+	if (most > 0)
+		p->arena_bytes = p->packed_at + most;
+}
+
 static int pick_kernels(struct plan *p, uint32_t cpu, struct error *reterr)
 {
 	static const enum kernel_op needed[] = {KERNEL_REQUANTIZE, KERNEL_ADD, KERNEL_TABLE,
@@ -310,6 +342,7 @@ int plan_new_tuned(struct plan **ret, struct model *model, uint32_t cpu, const s
 	r = plan_layout(p);
 	if (r < 0)
 		return r;
+	reserve_packed(p);
 	set_sizes(p);
 	*ret = take_ptr(p);
 	return 0;

@@ -20,6 +20,8 @@ struct tune;
  * @pack: CONVOLUTION on bit planes of the input: what makes them; else NULL
  * @matrix: CONVOLUTION and DEPTHWISE: all rows of all groups
  * @direct: CONVOLUTION: the input's pixels are the columns, nothing is gathered
+ * @packed_bytes: CONVOLUTION on bit planes: of the padded input's planes, from which columns are gathered
+ *	(gather_bits.c); 0: bytes are gathered, and then packed
  * @columns_per_tile: CONVOLUTION: output pixels per task; DEPTHWISE: output lines per task
  * @rows_per_block: matrix rows per call of the kernel; of DEPTHWISE, channels per task
  * @repeat: CONVOLUTION: columns that are requantized in one call
@@ -34,12 +36,13 @@ struct step {
 	bool direct;
 	uint32_t columns_per_tile, rows_per_block, repeat;
 	size_t bits_at, acc_at, gain_at, kernel_at, line_at;
-	size_t scratch_bytes;
+	size_t packed_bytes, scratch_bytes;
 };
 
 /**
  * @kernels: for ops that need no matrix, by KERNEL_*
  * @value_offset: [n_values], into the workspace's arena; multiples of 64
+ * @packed_at: where its packed inputs of convolutions begin, of which there is one at a time
  * @work_min: steps of fewer nanoseconds, roughly, stay on one thread; waking others would cost more
  * @input_pixels_bytes: 0 when the network does not take pixels
  */
@@ -50,7 +53,7 @@ struct plan {
 	struct step *steps;
 	uint32_t n_steps;
 	size_t *value_offset;
-	size_t arena_bytes, scratch_bytes;
+	size_t packed_at, arena_bytes, scratch_bytes;
 	uint64_t work_min;
 	size_t input_pixels_bytes, input_floats_bytes, output_bytes;
 };
@@ -82,6 +85,18 @@ static inline size_t plan_padded_width(const struct op *op, const struct shape *
 {
 	return (size_t) (out->width - 1) * op->stride_w +
 	       (size_t) (op->kernel_w - 1) * op->dilation_w + 1;
+}
+
+/* struct packed - bit planes of a convolution's padded input, [planes][lines][width][words] */
+struct packed {
+	uint32_t planes, lines, width, words;
+};
+
+/** plan_packed() - the shape of the packed input of @op, which reads an image of shape @in */
+static inline struct packed plan_packed(const struct op *op, const struct shape *in)
+{
+	return (struct packed){op->activation_bits, op->pad_top + in->height + op->pad_bottom,
+		op->pad_left + in->width + op->pad_right, in->channels / BITS_PER_WORD};
 }
 
 /**

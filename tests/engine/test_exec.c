@@ -399,6 +399,30 @@ static void test_narrow_activations(void)
 	free(g);
 }
 
+/* Pixels of whole words are packed before columns are gathered: strides, borders, dilations, 1 to 3 words. */
+static void test_packed_pixels(void)
+{
+	static const struct graph_window windows[] = {{.height = 3, .width = 3, .top = 1, .left = 1, .bottom = 1, .right = 1},
+		{.height = 3, .width = 3, .stride_h = 2, .stride_w = 2, .left = 2, .bottom = 1},
+		{.height = 2, .width = 3, .dilation_h = 2, .top = 1, .right = 1}, {.stride_h = 2, .stride_w = 3},
+		{.height = 1, .width = 2, .dilation_w = 2}, {.height = 2, .width = 1, .dilation_h = 3, .top = 2, .bottom = 2}};
+	struct graph *g = malloc(sizeof *g);
+
+	for (uint32_t i = 0; i < 4 * ARRAY_SIZE(windows); i++) {
+		struct graph_window w = windows[i / 4];
+		uint32_t x;
+
+		w.activation_bits = 1 + i % 4;
+		graph_init(g, 60 + i);
+		x = graph_convolution(g, graph_input(g, 9, 7, 5), 64 + i % 3 * 64, pad3);
+		x = graph_convolution(g, graph_table(g, x, w.activation_bits), 21, w);
+		(void) graph_to_float(g, x);
+		check_graph(g, THREADS);
+		graph_done(g);
+	}
+	free(g);
+}
+
 /* Channels in several blocks, lines in several bands. */
 static void test_large_depthwise(void)
 {
@@ -538,6 +562,6 @@ static void test_thread_pools_end(void)
 }
 
 TEST_MAIN("exec", TEST(thread_pools), TEST(random_graphs), TEST(large_products),
-	TEST(long_rows_and_columns), TEST(narrow_activations), TEST(large_depthwise),
+	TEST(long_rows_and_columns), TEST(narrow_activations), TEST(packed_pixels), TEST(large_depthwise),
 	TEST(every_width), TEST(a_workspace_serves_many_plans), TEST(running_allocates_nothing),
 	TEST(pixels_need_tables), TEST(thread_pools_end))

@@ -435,7 +435,10 @@ static void multiply_tile(struct block *b)
 void bitserial_avx512(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
 	uint32_t acc_stride, void *scratch)
 {
-	const uint32_t tile = TILE_WORDS / COLUMN_WORDS(x->planes) / COUNT_MAX * COUNT_MAX;
+	const uint32_t most = TILE_WORDS / COLUMN_WORDS(x->planes) / COUNT_MAX * COUNT_MAX;
+	const uint32_t parts = (x->count + most - 1) / most;
+	/* tiles alike: the last one turns the planes around once more, and for few columns it would not pay */
+	const uint32_t tile = ((x->count + parts - 1) / parts + COUNT_MAX - 1) / COUNT_MAX * COUNT_MAX;
 
 	for (uint32_t n = 0; n < x->count; n += tile) {
 		struct block b = {
