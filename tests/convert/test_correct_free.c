@@ -99,6 +99,7 @@ static void test_mean_and_deviation_stay(void)
 	char path[] = "/tmp/bitshed-correct-XXXXXX";
 	_cleanup_close_ int fd = mkstemp(path);
 
+	CU_ASSERT_TRUE_FATAL(fd >= 0);
 	CU_ASSERT_EQUAL_FATAL(export_graph(&e, net, &o, NULL, (struct shape){}, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(calibrate_batch_norm(&c, net, LOW, HIGH, NULL), 0);
 	CU_ASSERT_EQUAL_FATAL(export_scales(e, c, NULL), 0);
