@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Real networks through the daemon, wholly on the OpenCL device: at every width each answer has the bits of
- * the processor's. A few pictures; BITSHED_TEST_FULL=1 takes 2,000, or 200 of the large networks.
+ * the processor's. A few pictures; BITSHED_TEST_FULL=1 takes 2,000, or all 325 of the large networks.
  * BITSHED_TEST_ONLY: those with this in their name.
  */
 #include <fcntl.h>
@@ -29,8 +29,8 @@ static const struct subject {
 	{"cifar10/akamaster_resnet32_static.onnx", "cifar10_train_20000.bin", 2000},
 	{"mlperf_tiny/ic_resnet8.onnx", "cifar10_train_20000.bin", 2000},
 	{"mnist/vnncomp_mnist-net_256x2.onnx", "mnist-train-10000-images-idx3-ubyte", 2000},
-	{"imagenet/ncnn_squeezenet_v1.1_fp16w.onnx", "imagenet_calib_125.npy", 200},
-	{"imagenet/coral_mobilenet_v2_1.0_224_quant.deq.onnx", "imagenet_calib_125.npy", 200},
+	{"imagenet/ncnn_squeezenet_v1.1_fp16w.onnx", "imagenet_calib_125.npy", 325},
+	{"imagenet/coral_mobilenet_v2_1.0_224_quant.deq.onnx", "imagenet_calib_125.npy", 325},
 };
 
 /** struct fixture - one network of the daemon */
