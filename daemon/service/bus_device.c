@@ -192,10 +192,13 @@ int bus_device_add(struct manager *m)
 
 void bus_device_worker_added(struct manager *m, uint32_t index)
 {
+	char path[BUS_DEVICE_PATH_BYTES];
 	int r = add_worker(m, index);
 
 	if (r < 0)
 		log_warning("device %s cannot be shown: %s", devices_name(index), strerror(-r));
+	else
+		(void) sd_bus_emit_object_added(m->bus, bus_device_path(index, path));
 	bus_manager_changed(m, "Devices");
 }
 

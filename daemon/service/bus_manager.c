@@ -450,7 +450,6 @@ static int get_devices(sd_bus *bus, const char *path, const char *interface, con
 	sd_bus_message *reply, void *userdata, sd_bus_error *ret)
 {
 	const struct manager *m = userdata;
-
 	char buffer[BUS_DEVICE_PATH_BYTES];
 	int r;
 
@@ -506,7 +505,7 @@ static const sd_bus_vtable vtable[] = {
 	SD_BUS_PROPERTY("PolicyInputs", "a(ss)", bus_power_get_policy_inputs, 0, 0),
 	SD_BUS_PROPERTY("Holds", "a(sdssub)", bus_power_get_holds, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Models", "ao", get_models, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-	SD_BUS_PROPERTY("Devices", "ao", get_devices, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+	SD_BUS_PROPERTY("Devices", "ao", get_devices, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("ConfigurationError", "s", get_configuration_error, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
 	SD_BUS_PROPERTY("Sessions", "u", NULL, offsetof(struct manager, n_sessions), 0),
 	SD_BUS_VTABLE_END

@@ -20,6 +20,35 @@
 static sd_bus *bus;
 static pid_t daemon_pid;
 static uint8_t input[INPUT_BYTES];
+static uint32_t n_added, n_changes;
+
+/* An object of a device, beside the one that is there from the beginning. */
+static int on_added(sd_bus_message *m, void *userdata, sd_bus_error *ret)
+{
+	const char *path;
+
+	n_added += sd_bus_message_read(m, "o", &path) >= 0 && strcmp(path, BITSHED_PATH "/device/opencl2") == 0;
+	return 0;
+}
+
+static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *ret)
+{
+	const char *interface, *property;
+
+	if (sd_bus_message_read(m, "s", &interface) >= 0 && sd_bus_message_enter_container(m, 'a', "{sv}") > 0 &&
+		sd_bus_message_enter_container(m, 'e', "sv") > 0 && sd_bus_message_read(m, "s", &property) >= 0)
+		n_changes += strcmp(property, "Devices") == 0;
+	return 0;
+}
+
+static void listen_for_devices(void)
+{
+	n_added = n_changes = 0;
+	CU_ASSERT_FATAL(sd_bus_match_signal(bus, NULL, BITSHED_BUS_NAME, BITSHED_PATH,
+				"org.freedesktop.DBus.ObjectManager", "InterfacesAdded", on_added, NULL) >= 0);
+	CU_ASSERT_FATAL(sd_bus_match_signal(bus, NULL, BITSHED_BUS_NAME, BITSHED_PATH,
+				"org.freedesktop.DBus.Properties", "PropertiesChanged", on_changed, NULL) >= 0);
+}
 
 static uint32_t count_devices(void)
 {
@@ -42,6 +71,7 @@ static void start(const char *config)
 	(void) setenv("POCL_DEVICES", "pthread basic", 1);
 	daemon_pid = device_daemon(config);
 	bus = test_bus_open();
+	listen_for_devices();
 	caller_load_network(bus, "net", PLANES);
 }
 
@@ -53,7 +83,7 @@ static void end(void)
 
 static bool wait_for_devices(uint32_t n)
 {
-	for (int i = 0; i < 500 && count_devices() != n; i++)
+	for (int i = 0; i < 3000 && count_devices() != n; i++)
 		(void) usleep(10000);
 	return count_devices() == n;
 }
@@ -62,6 +92,10 @@ static void test_every_device_is_shown(void)
 {
 	start(NULL);
 	CU_ASSERT_TRUE(wait_for_devices(3));
+	while (sd_bus_process(bus, NULL) > 0)
+		;
+	CU_ASSERT_EQUAL(n_added, 1);
+	CU_ASSERT_EQUAL(n_changes, 1);
 	device_select("opencl2");
 	CU_ASSERT_STRING_EQUAL(device_text(bus, "Name"), "opencl2");
 	CU_ASSERT_STRING_NOT_EQUAL(device_text(bus, "State"), "");
@@ -108,9 +142,10 @@ static void test_no_more_than_allowed(void)
 {
 	start("opencl:\n  devices: 1\n");
 	device_select("opencl");
-	for (int i = 0; i < 500 && strcmp(device_text(bus, "Description"), "") == 0; i++)
+	for (int i = 0; i < 3000 && strcmp(device_text(bus, "Description"), "") == 0; i++)
 		(void) usleep(10000);
 	CU_ASSERT_STRING_NOT_EQUAL(device_text(bus, "Description"), "");
+	(void) usleep(200000); /* a second one would be added now */
 	CU_ASSERT_EQUAL(count_devices(), 2);
 	end();
 }
