@@ -105,25 +105,25 @@ static int set_planes(struct cl_plan *p, uint32_t index, struct error *reterr)
 {
 	const struct cl_launch *l = &p->launches.launches[index];
 	cl_mem mem = p->numbers.mem;
-	int r;
+	uint32_t shared = 0;
+	int r = 0;
 
-	for (uint32_t i = 0; i < LAUNCH_PLANES; i++) {
-		cl_int code;
+	for (uint32_t i = 0; r >= 0 && i < LAUNCH_PLANES; i++) {
+		cl_int code = CL_SUCCESS;
 
 		if (i < l->numbers.planes) {
 			r = cl_share_get(
 				p->cl, l->planes[i].data, l->planes[i].bytes, &mem, reterr);
-			if (r < 0) {
-				while (i-- > 0)
-					cl_share_put(p->cl, l->planes[i].data);
-				return r;
-			}
+			shared += r >= 0;
 		}
-		code = clSetKernelArg(p->kernels[index], ARG_PLANES + i, sizeof mem, &mem);
+		if (r >= 0)
+			code = clSetKernelArg(p->kernels[index], ARG_PLANES + i, sizeof mem, &mem);
 		if (code != CL_SUCCESS)
-			return cl_error(reterr, code, "setting arguments");
+			r = cl_error(reterr, code, "setting arguments");
 	}
-	return 0;
+	while (r < 0 && shared > 0)
+		cl_share_put(p->cl, l->planes[--shared].data);
+	return r;
 }
 
 static int set_args(struct cl_plan *p, uint32_t index, struct error *reterr)
