@@ -166,7 +166,7 @@ static struct worker_job job_of(struct device_worker *d, const struct request *q
 	const struct region *region = copy ? NULL : q->region;
 	bool known, is_new;
 
-	if (!region)
+	if (!region || region->bytes > WORKER_REGION_BYTES_MAX)
 		return job;
 	(void) pthread_mutex_lock(&d->lock);
 	known = add_region(d, region->id, &is_new);

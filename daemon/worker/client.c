@@ -378,7 +378,7 @@ int worker_reserve(struct worker_client *w, const struct plan *plan, uint64_t ti
 	int r;
 
 	if (!bytes_add(&bytes, input_room(plan), output_room(plan)) ||
-		!bytes_mul(&bytes, bytes, WORKER_BATCH))
+		!bytes_mul(&bytes, bytes, WORKER_BATCH) || bytes > WORKER_REGION_BYTES_MAX)
 		return -ENOMEM;
 	if (bytes <= w->region_bytes)
 		return 0;
