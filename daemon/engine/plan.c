@@ -110,30 +110,33 @@ static bool is_direct(const struct step *s, const struct value *in)
 	       op->pad_bottom == 0 && op->pad_right == 0 && in->shape.channels % 64 == 0;
 }
 
-/* Pixels that are whole words are packed once, not once for each tap that reads them. */
+/*
+ * Pixels that are whole words are packed once, not once for each tap that reads them. Where padding makes more of
+ * their planes than twice their own bytes it would be memory for nothing, as much as a file likes to ask for.
+ */
 static size_t packed_bytes(const struct step *s, const struct shape *in)
 {
 	const struct op *op = s->op;
 	struct packed p = plan_packed(op, in);
+	uint64_t pixels = (uint64_t) in->height * in->width, padded = (uint64_t) p.lines * p.width;
 
 	if (!s->pack || op->groups > 1 || op->dilation_w > 1 || in->channels % BITS_PER_WORD != 0)
 		return 0;
-	/* more padding than taps would be memory for nothing, as much as a file likes to ask for */
-	if (MAX_OF(op->pad_top, op->pad_bottom) >= op->kernel_h || MAX_OF(op->pad_left, op->pad_right) >= op->kernel_w)
+	if (padded * p.planes > 2 * pixels * 8)
 		return 0;
-	return (size_t) p.planes * p.lines * p.width * p.words * sizeof(uint64_t);
+	return padded * p.planes * p.words * sizeof(uint64_t);
 }
 
-/*
- * What fits near the processor, in tiles of one size, so that the last one is not a crumb. Sums of all
- * rows together leave in long runs, if that does not take much of the tile.
- */
 static size_t column_bytes(const struct step *s)
 {
 	return (size_t) s->matrix.words *
 	       (s->packed_bytes ? s->op->activation_bits * sizeof(uint64_t) : BITS_PER_WORD);
 }
 
+/*
+ * What fits near the processor, in tiles of one size, so that the last one is not a crumb. Sums of all
+ * rows together leave in long runs, if that does not take much of the tile.
+ */
 static uint32_t tile_columns(const struct step *s, const struct value *out, uint32_t rows)
 {
 	uint64_t all = (uint64_t) out->shape.height * out->shape.width;

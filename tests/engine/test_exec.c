@@ -414,10 +414,34 @@ static void test_packed_pixels(void)
 
 		w.activation_bits = 1 + i % 4;
 		graph_init(g, 60 + i);
+		g->planes = 1; /* or kernels on bytes would be the quicker ones */
 		x = graph_convolution(g, graph_input(g, 9, 7, 5), 64 + i % 3 * 64, pad3);
 		x = graph_convolution(g, graph_table(g, x, w.activation_bits), 21, w);
 		(void) graph_to_float(g, x);
 		check_graph(g, THREADS);
+		graph_done(g);
+	}
+	free(g);
+}
+
+/* Padding costs a file nothing: it must not cost memory by the line, either. */
+static void test_wide_padding_is_not_packed(void)
+{
+	struct graph *g = malloc(sizeof *g);
+
+	for (uint32_t pad = 1; pad <= 500; pad += 499) {
+		struct graph_window w = {.height = pad + 1, .top = pad, .bottom = pad, .stride_h = pad, .activation_bits = 2};
+		_cleanup_(plan_unrefp) struct plan *plan = NULL;
+		uint32_t x;
+
+		graph_init(g, 90);
+		g->planes = 1;
+		x = graph_convolution(g, graph_input(g, 9, 7, 5), 64, pad3);
+		x = graph_convolution(g, graph_table(g, x, w.activation_bits), 16, w);
+		(void) graph_to_float(g, x);
+		check_graph(g, 2);
+		CU_ASSERT_EQUAL_FATAL(plan_new(&plan, &g->model, cpu_flags(), NULL), 0);
+		CU_ASSERT_TRUE(plan->arena_bytes < 8 * 9 * 7 * 64);
 		graph_done(g);
 	}
 	free(g);
@@ -562,6 +586,7 @@ static void test_thread_pools_end(void)
 }
 
 TEST_MAIN("exec", TEST(thread_pools), TEST(random_graphs), TEST(large_products),
-	TEST(long_rows_and_columns), TEST(narrow_activations), TEST(packed_pixels), TEST(large_depthwise),
+	TEST(long_rows_and_columns), TEST(narrow_activations), TEST(packed_pixels),
+	TEST(wide_padding_is_not_packed), TEST(large_depthwise),
 	TEST(every_width), TEST(a_workspace_serves_many_plans), TEST(running_allocates_nothing),
 	TEST(pixels_need_tables), TEST(thread_pools_end))
