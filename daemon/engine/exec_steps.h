@@ -129,8 +129,6 @@ struct gather {
 	uint8_t zero_point;
 };
 
-#define PACKED_PER_NSEC 16
-
 /** pack_image() - the input of a convolution to bit planes, padded; see struct packed */
 void pack_image(const struct run *r);
 

@@ -8,6 +8,8 @@
 
 #include "engine/exec_steps.h"
 
+#define BYTES_PER_NSEC 16
+
 struct packing {
 	const struct run *r;
 	struct packed shape;
@@ -61,7 +63,7 @@ void pack_image(const struct run *r)
 		.to = (uint64_t *) (r->arena + r->plan->packed_at),
 	};
 
-	run_tasks(r, pack_line, &p, p.shape.lines, shape_elements(*in) / PACKED_PER_NSEC);
+	run_tasks(r, pack_line, &p, p.shape.lines, shape_elements(*in) / BYTES_PER_NSEC);
 }
 
 /* @bytes: of the words under one line of taps; where it is a constant, a few plain moves */

@@ -167,7 +167,7 @@ static int convolution_init(
 	struct step *s, const struct network *n, const struct choice *c, struct error *reterr)
 {
 	const struct op *op = s->op;
-	const struct value *out = &n->values[op->output];
+	const struct value *in = &n->values[op->inputs[0]], *out = &n->values[op->output];
 	size_t columns, at = 0, words;
 	uint32_t rows = s->matrix.rows / op->groups;
 	struct kernel_matrix block;
@@ -176,8 +176,8 @@ static int convolution_init(
 	r = pick_matmul(s, c, out->shape.height * out->shape.width, reterr);
 	if (r < 0)
 		return r;
-	s->direct = is_direct(s, &n->values[op->inputs[0]]);
-	s->packed_bytes = packed_bytes(s, &n->values[op->inputs[0]].shape);
+	s->direct = is_direct(s, in);
+	s->packed_bytes = packed_bytes(s, &in->shape);
 	s->columns_per_tile = tile_columns(s, out, rows);
 	s->rows_per_block = block_rows(s, rows);
 	if (s->rows_per_block == rows && op->groups == 1 && out->element == ELEMENT_U8)
@@ -195,7 +195,8 @@ static int convolution_init(
 		&s->matrix, n->matrices[op->matrix].row_bits, 0, s->rows_per_block, &block);
 	s->kernel_at = scratch_take(
 		&at, s->kernel->scratch ? s->kernel->scratch(&block, s->columns_per_tile) : 0);
-	s->scratch_bytes = MAX_OF(at, s->packed_bytes); /* a line of the planes is made there */
+	/* where a line of the planes is made */
+	s->scratch_bytes = MAX_OF(at, s->packed_bytes / plan_packed(op, &in->shape).lines);
 	return 0;
 }
 
