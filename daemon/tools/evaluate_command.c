@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "convert/card.h"
-#include "engine/recode.h"
 #include "engine/lower.h"
+#include "engine/recode.h"
 #include "tools/evaluate_device.h"
 #include "tools/measure_options.h"
 #include "tools/tool.h"

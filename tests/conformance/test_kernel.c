@@ -94,7 +94,6 @@ static void test_names_are_unique(void)
 	}
 }
 
-/* packaging/check-arm64 reads this: each processor must get the rows that are made for it. */
 static void print_product(uint32_t planes, uint32_t bits)
 {
 	struct kernel_matrix w = {.rows = 256, .words = 16, .groups = 8, .group_words = 2, .planes = planes};
@@ -104,6 +103,7 @@ static void print_product(uint32_t planes, uint32_t bits)
 	printf(" W%uA%u=%s", planes, bits, k->name);
 }
 
+/* packaging/check-arm64 reads this: each processor must get the rows that are made for it. */
 static void test_chosen_here(void)
 {
 	char text[64];

@@ -10,7 +10,7 @@
  *	each, on failure too
  *
  * For each of a few samples the output is weighed with drawn normal numbers; the gradient of that sum is one drawing
- * of what the covariance is of. It is averaged over samples and columns.
+ * of what the covariance is of. It is summed up over samples and columns: only its proportions matter.
  * Return: 0; -ENOTSUP naming a node that has no gradient; -ENOMEM; an error of reading.
  */
 int output_gradients(double **ret, const struct net *net, struct samples *samples, struct error *reterr);
