@@ -49,15 +49,23 @@ static void open_window(struct energy_meter *m, uint64_t now_nsec)
 	m->owner = NULL;
 }
 
-/* Nothing has run for so long that what the meter says is what it said meanwhile. */
+/*
+ * Nothing has run for so long that what the meter says is what it said meanwhile. Devices run side by side: an
+ * inference may have begun, or be heard of, before the end of the last one.
+ */
 static bool was_idle(const struct energy_meter *m, uint64_t run_nsec, uint64_t now_nsec)
 {
-	return now_nsec - run_nsec - m->last_nsec >= WINDOW_NSEC;
+	return now_nsec - run_nsec >= m->last_nsec + WINDOW_NSEC;
+}
+
+static bool is_over(const struct energy_meter *m, uint64_t now_nsec)
+{
+	return now_nsec >= m->since_nsec + WINDOW_NSEC;
 }
 
 bool energy_due(const struct energy_meter *m, uint64_t run_nsec, uint64_t now_nsec)
 {
-	return was_idle(m, run_nsec, now_nsec) || now_nsec - m->since_nsec >= WINDOW_NSEC;
+	return was_idle(m, run_nsec, now_nsec) || is_over(m, now_nsec);
 }
 
 void energy_note(struct energy_meter *m, struct energy *e, double bits, uint64_t run_nsec, uint64_t now_nsec,
@@ -68,7 +76,7 @@ void energy_note(struct energy_meter *m, struct energy *e, double bits, uint64_t
 			note_idle(m, watts.value);
 		open_window(m, now_nsec - run_nsec);
 	}
-	m->last_nsec = now_nsec;
+	m->last_nsec = MAX_OF(m->last_nsec, now_nsec);
 	if (!m->owner) {
 		m->owner = e;
 		m->width = width_of(bits);
@@ -78,7 +86,7 @@ void energy_note(struct energy_meter *m, struct energy *e, double bits, uint64_t
 		m->owner_busy_nsec += run_nsec;
 		m->n++;
 	}
-	if (now_nsec - m->since_nsec < WINDOW_NSEC)
+	if (!is_over(m, now_nsec))
 		return;
 	if (watts.known)
 		close_window(m, now_nsec, watts.value);

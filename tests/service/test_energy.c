@@ -56,6 +56,25 @@ static void test_two_at_once_say_nothing(void)
 	CU_ASSERT_PTR_NULL(m.owner);
 }
 
+/* As a device runs them together, and as two devices do, the later one heard of first. */
+static void test_side_by_side_is_not_idle(void)
+{
+	const struct reading busy = {5, true};
+	struct energy_meter m = {};
+	struct energy e = {};
+
+	infer(&m, &e, 2, 2, 20 * NSEC_PER_SEC, 2);
+	for (int i = 0; i < 600; i++) {
+		now += RUN_NSEC;
+		CU_ASSERT_EQUAL(energy_due(&m, RUN_NSEC, now), now >= m.since_nsec + 5 * NSEC_PER_SEC);
+		energy_note(&m, &e, 2, RUN_NSEC, now, busy);
+		CU_ASSERT_FALSE(energy_due(&m, RUN_NSEC, now - 1));
+		energy_note(&m, &e, 2, RUN_NSEC, now - 1, busy);
+	}
+	CU_ASSERT_DOUBLE_EQUAL(m.idle_watts, 2, 1e-9);
+	CU_ASSERT_DOUBLE_EQUAL(e.joules[16], 3 * 0.01, 1e-3);
+}
+
 /* More bits cost more, and a measured width corrects the others. */
 static void test_modelled(void)
 {
@@ -79,4 +98,5 @@ static void test_modelled(void)
 	CU_ASSERT_EQUAL(energy_joules(&e, n, 9, &measured), 0);
 }
 
-TEST_MAIN("energy", TEST(measured), TEST(two_at_once_say_nothing), TEST(modelled))
+TEST_MAIN("energy", TEST(measured), TEST(two_at_once_say_nothing), TEST(side_by_side_is_not_idle),
+	TEST(modelled))
