@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/energy.h"
 
-#include <math.h>
-
 #include "base/clock.h"
 #include "engine/cost.h"
 
@@ -11,11 +9,6 @@
 #define BUSY_ABOVE 0.2
 /* Who has less of a busy window than this shares it with somebody. */
 #define ALONE_ABOVE 0.9
-
-static uint32_t width_of(double bits)
-{
-	return (uint32_t) lround(fmin(fmax(bits, 0), BITS_PLANES_MAX) * 8);
-}
 
 static double follow(double old, bool known, double sample)
 {
@@ -79,10 +72,10 @@ void energy_note(struct energy_meter *m, struct energy *e, double bits, uint64_t
 	m->last_nsec = MAX_OF(m->last_nsec, now_nsec);
 	if (!m->owner) {
 		m->owner = e;
-		m->width = width_of(bits);
+		m->width = width_index(bits);
 	}
 	m->busy_nsec += run_nsec;
-	if (m->owner == e && m->width == width_of(bits)) {
+	if (m->owner == e && m->width == width_index(bits)) {
 		m->owner_busy_nsec += run_nsec;
 		m->n++;
 	}
@@ -124,12 +117,12 @@ static double correction(const struct energy *e, const struct network *n)
 
 double energy_measured(const struct energy *e, double bits)
 {
-	return e->joules[width_of(bits)];
+	return e->joules[width_index(bits)];
 }
 
 double energy_joules(const struct energy *e, const struct network *n, double bits, bool *ret_measured)
 {
-	double joules = e->joules[width_of(bits)];
+	double joules = e->joules[width_index(bits)];
 
 	*ret_measured = joules > 0;
 	return joules > 0 ? joules : modelled(n, bits) * correction(e, n);

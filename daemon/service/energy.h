@@ -11,12 +11,11 @@
 
 #include "engine/model.h"
 #include "service/policy.h"
-
-#define ENERGY_WIDTHS (8 * BITS_PLANES_MAX + 1)
+#include "service/widths.h"
 
 /** struct energy - of a model, on one device; @joules: measured, [bits rounded to eighths], 0: not yet */
 struct energy {
-	double joules[ENERGY_WIDTHS];
+	double joules[WIDTHS];
 };
 
 /**

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "service/stats.h"
 
-#include <math.h>
-
 static uint64_t mean(uint64_t old, uint64_t sample)
 {
 	return old ? old - old / 16 + sample / 16 : sample;
@@ -15,14 +13,9 @@ void stats_add(struct stats *s, uint64_t queue_nsec, uint64_t run_nsec)
 	s->latency_nsec = mean(s->latency_nsec, queue_nsec + run_nsec);
 }
 
-static uint32_t width_of(double bits)
-{
-	return (uint32_t) lround(fmin(fmax(bits, 0), BITS_PLANES_MAX) * 8);
-}
-
 void stats_add_cpu(struct stats *s, double bits, uint64_t run_nsec, uint64_t now_nsec)
 {
-	uint32_t i = width_of(bits);
+	uint32_t i = width_index(bits);
 
 	s->cpu_nsec = mean(s->cpu_nsec, run_nsec);
 	s->width_nsec[i] = mean(s->width_nsec[i], run_nsec);
@@ -31,7 +24,7 @@ void stats_add_cpu(struct stats *s, double bits, uint64_t run_nsec, uint64_t now
 
 uint64_t stats_cpu(const struct stats *s, double bits, uint64_t *ret_measured_nsec)
 {
-	uint32_t i = width_of(bits);
+	uint32_t i = width_index(bits);
 
 	*ret_measured_nsec = s->width_measured_nsec[i];
 	return s->width_nsec[i] ?: s->cpu_nsec;

@@ -4,9 +4,7 @@
 
 #include <stdint.h>
 
-#include "engine/bits.h"
-
-#define STATS_WIDTHS (8 * BITS_PLANES_MAX + 1)
+#include "service/widths.h"
 
 /**
  * struct stats - @run_nsec, @latency_nsec: exponential means, weight 1/16; 0 before the first
@@ -15,7 +13,7 @@
  */
 struct stats {
 	uint64_t requests, failures, run_nsec, latency_nsec, cpu_nsec;
-	uint64_t width_nsec[STATS_WIDTHS], width_measured_nsec[STATS_WIDTHS];
+	uint64_t width_nsec[WIDTHS], width_measured_nsec[WIDTHS];
 };
 
 /** stats_add() - one answered request; @queue_nsec waited, @run_nsec computed */
