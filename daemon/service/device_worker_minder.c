@@ -293,10 +293,13 @@ static void start(struct device_worker *d)
 		log_info("opencl: CPU only: %s", error_text(&why, r));
 		set_state(d, DEVICE_ABSENT, error_text(&why, r));
 	} else {
+		/* Who ends us cuts off what we talk to: not before it is known. */
 		(void) pthread_mutex_lock(&d->lock);
 		d->talking_fd = d->client.fd;
+		r = d->stop ? -ECANCELED : 0;
 		(void) pthread_mutex_unlock(&d->lock);
-		r = greet(d);
+		if (r >= 0)
+			r = greet(d);
 	}
 	if (r >= 0)
 		r = test(d);
