@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,7 +48,7 @@ struct work {
 	struct export *export;
 	struct labels labels;
 	bool pixels;
-	double weights; /* before the transform, of those after it */
+	double dropped; /* weights, by the transform; below 0: added */
 };
 
 static void work_done(struct work *w)
@@ -125,23 +124,20 @@ static int equalise(struct work *w, const struct import *i, struct error *reterr
 	return r;
 }
 
-/* Of all matrices but the first and the last, which keep theirs. */
 static double count_weights(const struct net *net)
 {
-	double all = 0, first = 0, last = 0;
+	double all = 0;
 
 	for (uint32_t i = 0; i < net->n_nodes; i++) {
 		const struct net_node *n = &net->nodes[i];
 		const struct net_shape *s = &net->values[n->inputs[0]].shape;
 
-		if (n->kind != NET_CONVOLUTION && n->kind != NET_LINEAR)
-			continue;
-		last = n->kind == NET_LINEAR ? (double) n->outputs * s->dims[s->n - 1]
-			: (double) n->outputs * s->dims[0] / n->groups * n->kernel[0] * n->kernel[1];
-		first = all > 0 ? first : last;
-		all += last;
+		if (n->kind == NET_LINEAR)
+			all += (double) n->outputs * s->dims[s->n - 1];
+		else if (n->kind == NET_CONVOLUTION)
+			all += (double) n->outputs * s->dims[0] / n->groups * n->kernel[0] * n->kernel[1];
 	}
-	return all - first - last;
+	return all;
 }
 
 static int transform(struct work *w, const struct import *i, struct error *reterr)
@@ -157,7 +153,7 @@ static int transform(struct work *w, const struct import *i, struct error *reter
 	for (uint32_t k = 0; gradients && k < n; k++)
 		free(gradients[k]);
 	free(gradients);
-	w->weights = before / fmax(count_weights(w->net), 1);
+	w->dropped = before - count_weights(w->net);
 	return r;
 }
 
@@ -226,6 +222,16 @@ static int build_with(struct work *w, const struct import *i, const struct expor
 		reterr);
 }
 
+/* Bits of each weight that may lose planes, for an average of @bits of those that there were before the transform. */
+static double bits_to_spend(const struct work *w, const struct network *n, double bits)
+{
+	double weights = 0;
+
+	for (uint32_t i = 0; i < n->n_matrices; i++)
+		weights += n->matrices[i].fixed ? 0 : (double) n->matrices[i].rows * n->matrices[i].columns;
+	return weights > 0 ? bits * ((weights + w->dropped) / weights) : bits;
+}
+
 /* What a file with the same planes everywhere would lose, matrix by matrix, says who gets how many. */
 static int allocate(struct work *w, const struct import *i, uint32_t **ret, struct error *reterr)
 {
@@ -238,7 +244,7 @@ static int allocate(struct work *w, const struct import *i, uint32_t **ret, stru
 	planes = malloc((n->n_matrices + 1) * sizeof *planes);
 	if (!planes)
 		return -ENOMEM;
-	r = lower_spend(planes, n, i->average_bits * (i->transform ? w->weights : 1), 1, n->planes_max);
+	r = lower_spend(planes, n, bits_to_spend(w, n, i->average_bits), 1, n->planes_max);
 	if (r == -ERANGE)
 		return error_set(reterr, r, "an average of %g bits: one plane is the least", i->average_bits);
 	*ret = take_ptr(planes);
