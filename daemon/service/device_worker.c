@@ -117,7 +117,8 @@ int device_worker_missing(struct device_worker *d, const struct plan *plan)
 	case DEVICE_TESTING:
 	case DEVICE_READY:
 	case DEVICE_WAITING:
-		r = p && p->state == REMOTE_FAILED ? -ENODEV : -EAGAIN;
+		/* Rules may keep it on the processor. */
+		r = !p || p->state == REMOTE_FAILED ? -ENODEV : -EAGAIN;
 		break;
 	case DEVICE_ABSENT:
 	case DEVICE_QUARANTINED:

@@ -91,6 +91,9 @@ static void tell(double frugal)
 /* While rules keep all models on the processor nothing is compiled, and nobody starts a driver. */
 static void test_building_waits_for_the_rules(void)
 {
+	static const uint8_t input[8 * 8 * 3];
+	struct caller_answer a;
+
 	daemon_pid = device_daemon_with(NULL,
 		"version: 1\n"
 		"dwell: 0 s\n"
@@ -102,6 +105,9 @@ static void test_building_waits_for_the_rules(void)
 	(void) usleep(500000);
 	CU_ASSERT_STRING_EQUAL(device_text(bus, "State"), "idle");
 	CU_ASSERT_EQUAL(device_worker_pid(daemon_pid), 0);
+	/* who insists is not told to come again */
+	caller_infer(bus, "net", input, sizeof input, &a, "a{sv}", 1, "device", "s", "require-opencl");
+	CU_ASSERT_STRING_EQUAL(a.error, "org.bitshed.Error.DeviceLost");
 	tell(0);
 	for (int i = 0; i < 500 && strcmp(device_text(bus, "State"), "idle") == 0; i++)
 		(void) usleep(10000);
