@@ -39,13 +39,6 @@ void cl_times_set(struct cl_times *t, const struct cl_shape *shape, uint32_t ker
 		t->rows[t->n++] = (struct cl_time){*shape, kernel, nsec};
 }
 
-uint64_t cl_times_find(const struct cl_times *t, const struct cl_shape *shape, uint32_t kernel)
-{
-	const struct cl_time *row = find(t, shape, kernel);
-
-	return row ? row->nsec : 0;
-}
-
 static bool is_usable(const struct cl *cl, uint32_t kernel, const struct cl_shape *shape)
 {
 	const struct kernel_cl_product p = {

@@ -46,9 +46,6 @@ bool cl_shape_of(const struct cl_launch *l, struct cl_shape *ret);
 /** cl_times_set() - the least time of a shape by a kernel so far; a full table stays as it is */
 void cl_times_set(struct cl_times *t, const struct cl_shape *shape, uint32_t kernel, uint64_t nsec);
 
-/** cl_times_find() - Return: nanoseconds, 0: not measured */
-uint64_t cl_times_find(const struct cl_times *t, const struct cl_shape *shape, uint32_t kernel);
-
 /** cl_times_pick() - Return: index of what can be used, or KERNEL_CL_ANY when nothing was measured */
 uint32_t cl_times_pick(const struct cl *cl, const struct cl_shape *shape);
 
