@@ -9,6 +9,8 @@ command -v clang >/dev/null || { echo "SKIP: no clang"; exit 77; }
 folder=$1
 shift
 count=0
+tunings=$(mktemp) || exit 1
+trap 'rm -f "$tunings"' EXIT
 
 compile() { # compile FILE LANGUAGE EXTENSIONS OPTION...
 	file=$1 language=$2 extensions=$3
@@ -40,12 +42,11 @@ done
 
 # TUNING_CL(vendor, kernel, columns, fewest, planes, rows of a group, ...
 sed -n 's/^TUNING_CL(\([A-Z]*\), *\([a-z_]*\), *\([0-9]*\),[^,]*,[^,]*, *\([0-9]*\),.*/\2 \3 \4/p' "$folder/tuning.inc" |
-	sort -u >"${TMPDIR:-/tmp}/tuning.$$"
-trap 'rm -f "${TMPDIR:-/tmp}/tuning.$$"' EXIT
+	sort -u >"$tunings"
 while read -r kernel columns rows; do
 	for bits in 32 64; do
 		compile "$folder/$kernel.cl" CL1.2 "" -DEMULATE -DCOLUMNS="$columns" -DGROUP_ROWS="$rows" \
 			-DPOPCOUNT_BITS=$bits
 	done
-done <"${TMPDIR:-/tmp}/tuning.$$"
+done <"$tunings"
 echo "$# kernels, compiled in $count ways"
