@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/markup.h"
 #include "convert/card.h"
 #include "convert/sweep.h"
 
@@ -199,7 +200,9 @@ static void draw_axes(FILE *to, const struct axes *a, const char *title)
 {
 	fprintf(to, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" "
 		    "font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n"
-		    "<text x=\"%d\" y=\"20\" font-size=\"15\">%s</text>\n", WIDTH, HEIGHT, LEFT, title);
+		    "<text x=\"%d\" y=\"20\" font-size=\"15\">", WIDTH, HEIGHT, LEFT);
+	markup_put(to, title);
+	fprintf(to, "</text>\n");
 	for (int v = 0; v <= 100; v += 10)
 		fprintf(to, "<path d=\"M%d %.1f H%d\" stroke=\"#ddd\"/><text x=\"%d\" y=\"%.1f\" "
 			    "text-anchor=\"end\">%d</text>\n", LEFT, y_of(a, v), RIGHT, LEFT - 6, y_of(a, v) + 4, v);

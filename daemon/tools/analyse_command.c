@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/markup.h"
 #include "convert/analyse.h"
 #include "engine/lower.h"
 #include "tools/tool.h"
@@ -58,9 +59,12 @@ static void draw_head(FILE *to, const struct network *n, int widths)
 {
 	fprintf(to, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %u %d\" font-family=\"sans-serif\" "
 		    "font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n"
-		    "<text x=\"10\" y=\"20\">%s, %s: zeros, entropy of the codes, range in bits; a column for each "
-		    "layer</text>\n", MAX_OF(LEFT + n->n_matrices * CELL + 20, 560u), band_y(BAND_RANGE, widths, widths),
-		n->name, n->method);
+		    "<text x=\"10\" y=\"20\">", MAX_OF(LEFT + n->n_matrices * CELL + 20, 560u),
+		band_y(BAND_RANGE, widths, widths));
+	markup_put(to, n->name);
+	fprintf(to, ", ");
+	markup_put(to, n->method);
+	fprintf(to, ": zeros, entropy of the codes, range in bits; a column for each layer</text>\n");
 }
 
 /* What one layer has of all three, and the width in front of the first. */

@@ -43,7 +43,7 @@ static void test_rows_come_back(void)
 	CU_ASSERT_TRUE(row->bytes == 123456 && row->top1 == 90.125 && row->float_images == 1000);
 	CU_ASSERT_PTR_NULL(sweep_find(&t, "gpfq-l1", 4));
 	CU_ASSERT_PTR_NULL(sweep_find(&t, "gpfq", 3));
-	CU_ASSERT_EQUAL(sweep_write(&t, folder, "a network", NULL), 0);
+	CU_ASSERT_EQUAL(sweep_write(&t, folder, "a <network> & more", NULL), 0);
 }
 
 static void expect_in(const char *name, const char *words)
@@ -64,6 +64,7 @@ static void test_table_and_plot(void)
 	expect_in("sweep.md", "fp32: top-1 91.46 (95 % interval 90.6");
 	expect_in("sweep.md", "| gpfq-l1 | 3 | 121 | 1.5 | 90.50 (1000) | 90.12 |");
 	expect_in("sweep.svg", "<title>kmeans, 1 bits: 10.00 %</title>");
+	expect_in("sweep.svg", ">a &lt;network&gt; &amp; more</text>");
 	expect_in("sweep.svg", "</svg>");
 }
 
