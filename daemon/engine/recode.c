@@ -2,6 +2,7 @@
 #include "engine/recode.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -152,6 +153,7 @@ static int offer_planes(struct recode *r, struct network *n)
 int recode_network(struct recode *r, struct network **ret, struct error *reterr)
 {
 	_cleanup_(network_unrefp) struct network *n = NULL;
+	const size_t at = offsetof(struct network, parent);
 	struct matrix *matrices;
 	int k;
 
@@ -164,7 +166,8 @@ int recode_network(struct recode *r, struct network **ret, struct error *reterr)
 		free(matrices);
 		return -ENOMEM;
 	}
-	*n = *r->network;
+	/* Behind the count, which other threads change meanwhile. */
+	memcpy((char *) n + at, (const char *) r->network + at, sizeof *n - at);
 	atomic_init(&n->refs, 1);
 	n->parent = network_ref(r->network);
 	n->fd = -1;
