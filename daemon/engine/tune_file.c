@@ -1,33 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A table as a text file of the cache folder:
+ * A table as a file (base/table_file.h) of the cache folder:
  *
  *	bitshed tune 1
  *	cpu AMD EPYC ... / avx2 avx512 ...
  *	build 0.1.0 HASH				version, and what kernels.inc says
  *	ROWS WORDS GROUP_WORDS PLANES LEVEL BITS COLUMNS GROUPS NSEC KERNEL
- *	...
- *	sha256 HEX				of all above
  *
  * The file's name is made of the first three lines, so machines that share a home folder and builds that
  * take turns have files of their own.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/fd.h"
-#include "base/replacement.h"
 #include "base/sha256.h"
+#include "base/table_file.h"
 #include "engine/kernels/cpu.h"
 #include "engine/tune.h"
 
-#define FILE_BYTES_MAX ((size_t) 1 << 20)
-#define LAST_BYTES (sizeof "sha256 \n" - 1 + 64)
 #define NAME_BYTES 32
 #define CPU_BYTES 256
 
@@ -129,8 +121,9 @@ static const struct kernel *find_kernel(const char *name)
 	return NULL;
 }
 
-static bool read_row(struct tune *t, char *line)
+static bool read_row(void *userdata, char *line)
 {
+	struct tune *t = userdata;
 	struct tune_shape s;
 	uint32_t *const fields[] = {&s.rows, &s.words, &s.group_words, &s.planes, &s.level, &s.bits,
 		&s.columns, &s.groups};
@@ -148,88 +141,28 @@ static bool read_row(struct tune *t, char *line)
 	return k && tune_set(t, &s, k, value) >= 0;
 }
 
-static bool checksum_is_right(const char *text, size_t size)
-{
-	char last[LAST_BYTES + 1], hex[65];
-
-	sha256_hex((const uint8_t *) text, size - LAST_BYTES, hex);
-	(void) snprintf(last, sizeof last, "sha256 %s\n", hex);
-	return memcmp(text + size - LAST_BYTES, last, LAST_BYTES) == 0;
-}
-
-static int parse(struct tune *t, const struct key *key, char *text, size_t size, struct error *reterr)
-{
-	size_t head = strlen(key->head);
-	char *line, *save = NULL;
-	uint32_t number = 3;
-
-	if (size < head + LAST_BYTES || memcmp(text, key->head, head) != 0)
-		return error_set(reterr, -EBADMSG, "it is not of this processor and build");
-	if (!checksum_is_right(text, size))
-		return error_set(reterr, -EBADMSG, "its checksum is wrong");
-	text[size - LAST_BYTES] = '\0';
-	for (line = strtok_r(text + head, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		number++;
-		if (!read_row(t, line))
-			return error_set(reterr, -EBADMSG, "line %u is no measurement", number);
-	}
-	return 0;
-}
-
-/* A FIFO must not make us wait, nor a link lead elsewhere. */
-static int read_text(
-	int folder, const char *name, char **ret, size_t *ret_size, struct error *reterr)
-{
-	_cleanup_close_ int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	_cleanup_free_ char *text = NULL;
-	struct stat st;
-	int r;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > (off_t) FILE_BYTES_MAX)
-		return error_set(reterr, -EBADMSG, "it is no file of a table");
-	text = malloc((size_t) st.st_size + 1);
-	if (!text)
-		return -ENOMEM;
-	r = fd_read_at(fd, text, (size_t) st.st_size, 0);
-	if (r < 0)
-		return r;
-	*ret_size = (size_t) st.st_size;
-	text[*ret_size] = '\0';
-	*ret = take_ptr(text);
-	return 0;
-}
-
 int tune_read(struct tune **ret, int folder, struct error *reterr)
 {
 	_cleanup_(tune_freep) struct tune *t = tune_new();
 	_cleanup_(key_done) struct key key = {};
-	_cleanup_free_ char *text = NULL;
-	size_t size = 0;
 	int r = t ? key_init(&key) : -ENOMEM;
 
 	if (r < 0)
 		return r;
-	r = read_text(folder, key.name, &text, &size, reterr);
-	if (r >= 0)
-		r = parse(t, &key, text, size, reterr);
+	r = table_file_read(folder, key.name, key.head, 0, read_row, t, reterr);
 	if (r < 0)
 		return r == -ENOENT ? r : error_prefix(reterr, r, "%s", key.name);
 	*ret = take_ptr(t);
 	return 0;
 }
 
-static int make_text(const struct tune *t, const struct key *key, char **ret)
+static int make_rows(const struct tune *t, char **ret)
 {
-	_cleanup_free_ char *text = NULL;
-	char hex[65];
 	size_t size;
-	FILE *f = open_memstream(&text, &size);
+	FILE *f = open_memstream(ret, &size);
 
 	if (!f)
 		return -ENOMEM;
-	fputs(key->head, f);
 	for (uint32_t i = 0; i < t->n; i++) {
 		const struct tune_shape *s = &t->rows[i].shape;
 
@@ -237,30 +170,20 @@ static int make_text(const struct tune *t, const struct key *key, char **ret)
 			s->planes, s->level, s->bits, s->columns, s->groups, t->rows[i].nsec,
 			t->rows[i].kernel->name);
 	}
-	if (fclose(f) != 0)
-		return -ENOMEM;
-	sha256_hex((const uint8_t *) text, size, hex);
-	return asprintf(ret, "%ssha256 %s\n", text, hex) < 0 ? -ENOMEM : 0;
+	return fclose(f) == 0 ? 0 : -ENOMEM;
 }
 
+/* Readable for the daemon, whoever measured. */
 int tune_write(const struct tune *t, int folder, struct error *reterr)
 {
 	_cleanup_(key_done) struct key key = {};
-	_cleanup_(replacement_done) struct replacement file = REPLACEMENT_NONE;
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *rows = NULL;
 	int r = key_init(&key);
 
 	if (r >= 0)
-		r = make_text(t, &key, &text);
+		r = make_rows(t, &rows);
 	if (r < 0)
 		return r;
-	r = replacement_begin(&file, folder, key.name, 0644);
-	/* Readable for the daemon, whoever measured. */
-	if (r >= 0 && fchmod(file.fd, 0644) < 0)
-		r = -errno;
-	if (r >= 0)
-		r = fd_write_all(file.fd, text, strlen(text));
-	if (r >= 0)
-		r = replacement_finish(&file);
+	r = table_file_write(folder, key.name, key.head, rows, 0644);
 	return r < 0 ? error_prefix(reterr, r, "%s", key.name) : 0;
 }

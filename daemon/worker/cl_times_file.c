@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Times as a text file beside the compiled programs:
+ * Times as a file (base/table_file.h) beside the compiled programs:
  *
  *	bitshed cl times 1
  *	VERSION, platform, device, driver and version, each in a line
  *	sources HASH
  *	OP ROWS WORDS GROUP_WORDS PLANES LEVEL BITS GROUPS PIXELS NSEC KERNEL
- *	...
- *	sha256 HEX				of all above
  *
  * The file's name is made of the first lines. What is older than a month is measured again.
  */
@@ -16,18 +14,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "base/fd.h"
-#include "base/replacement.h"
 #include "base/sha256.h"
+#include "base/table_file.h"
 #include "worker/cl.h"
 #include "worker/cl_times.h"
 
-#define FILE_BYTES_MAX ((size_t) 1 << 20)
-#define LAST_BYTES (sizeof "sha256 \n" - 1 + 64)
 #define MONTH_SEC (30 * 24 * 3600)
 
 struct key {
@@ -65,8 +57,9 @@ static int key_init(struct key *key, const struct cl *cl, const char *folder)
 	return 0;
 }
 
-static bool read_row(struct cl_times *t, const char *line)
+static bool read_row(void *userdata, char *line)
 {
+	struct cl_times *t = userdata;
 	struct cl_shape s;
 	char name[32];
 	uint64_t nsec;
@@ -84,47 +77,6 @@ static bool read_row(struct cl_times *t, const char *line)
 	return true;
 }
 
-static bool is_whole(const char *text, size_t size, const struct key *key)
-{
-	size_t head = strlen(key->head);
-	char last[LAST_BYTES + 1], hex[65];
-
-	if (size < head + LAST_BYTES || memcmp(text, key->head, head) != 0)
-		return false;
-	sha256_hex((const uint8_t *) text, size - LAST_BYTES, hex);
-	(void) snprintf(last, sizeof last, "sha256 %s\n", hex);
-	return memcmp(text + size - LAST_BYTES, last, LAST_BYTES) == 0;
-}
-
-/* Nothing is believed of a file of which something is wrong. */
-static void parse(struct cl_times *t, char *text, size_t size, const struct key *key)
-{
-	char *line, *save = NULL;
-
-	if (!is_whole(text, size, key))
-		return;
-	text[size - LAST_BYTES] = '\0';
-	for (line = strtok_r(text + strlen(key->head), "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		if (!read_row(t, line)) {
-			t->n = 0;
-			return;
-		}
-}
-
-static void read_file(struct cl_times *t, const struct key *key)
-{
-	_cleanup_close_ int fd = open(key->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	_cleanup_free_ char *text = NULL;
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
-		st.st_size > (off_t) FILE_BYTES_MAX || st.st_mtime + MONTH_SEC < time(NULL))
-		return;
-	text = malloc((size_t) st.st_size + 1);
-	if (text && fd_read_at(fd, text, (size_t) st.st_size, 0) >= 0)
-		parse(t, text, (size_t) st.st_size, key);
-}
-
 int cl_times_read(struct cl_times **ret, const struct cl *cl, const char *folder)
 {
 	struct cl_times *t = calloc(1, sizeof *t);
@@ -133,19 +85,21 @@ int cl_times_read(struct cl_times **ret, const struct cl *cl, const char *folder
 	if (!t)
 		return -ENOMEM;
 	t->trial = KERNEL_CL_ANY;
-	if (folder && key_init(&key, cl, folder) >= 0)
-		read_file(t, &key);
+	/* Nothing is believed of a file of which something is wrong. */
+	if (folder && key_init(&key, cl, folder) >= 0 &&
+		table_file_read(AT_FDCWD, key.path, key.head, MONTH_SEC, read_row, t, NULL) < 0)
+		t->n = 0;
 	*ret = t;
 	return 0;
 }
 
-static int make_text(const struct cl_times *t, const struct key *key, char **ret, size_t *ret_size)
+static int make_rows(const struct cl_times *t, char **ret)
 {
-	FILE *f = open_memstream(ret, ret_size);
+	size_t size;
+	FILE *f = open_memstream(ret, &size);
 
 	if (!f)
 		return -ENOMEM;
-	fputs(key->head, f);
 	for (uint32_t i = 0; i < t->n; i++) {
 		const struct cl_shape *s = &t->rows[i].shape;
 
@@ -158,22 +112,11 @@ static int make_text(const struct cl_times *t, const struct key *key, char **ret
 
 int cl_times_write(const struct cl_times *t, const struct cl *cl, const char *folder)
 {
-	_cleanup_(replacement_done) struct replacement file = REPLACEMENT_NONE;
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *rows = NULL;
 	struct key key;
-	char hex[65];
-	size_t size;
 	int r = key_init(&key, cl, folder);
 
 	if (r >= 0)
-		r = make_text(t, &key, &text, &size);
-	if (r >= 0)
-		r = replacement_begin(&file, AT_FDCWD, key.path, 0600);
-	if (r < 0)
-		return r;
-	sha256_hex((const uint8_t *) text, size, hex);
-	r = fd_write_all(file.fd, text, size);
-	if (r >= 0)
-		r = dprintf(file.fd, "sha256 %s\n", hex) < 0 ? -errno : replacement_finish(&file);
-	return r;
+		r = make_rows(t, &rows);
+	return r < 0 ? r : table_file_write(AT_FDCWD, key.path, key.head, rows, 0600);
 }

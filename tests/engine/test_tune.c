@@ -254,7 +254,7 @@ static void test_broken_files_are_refused(void)
 	}
 	text[0] = 'B';
 	put(&f, name, text, (size_t) size);
-	refuse(&f, "not of this processor and build");
+	refuse(&f, "not of this device and build");
 	CU_ASSERT_EQUAL(unlinkat(f.fd, name, 0), 0);
 	CU_ASSERT_EQUAL(mkfifoat(f.fd, name, 0600), 0);
 	refuse(&f, "no file of a table");
