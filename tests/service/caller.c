@@ -14,6 +14,8 @@
 #include "engine/lower.h"
 #include "support/test.h"
 
+#define QUIET_TRIES 3
+
 #define MODEL_PATH BITSHED_PATH "/model"
 
 static char error_name[128];
@@ -328,4 +330,22 @@ uint64_t caller_switches(pid_t pid)
 			sum += task_switches(pid, e->d_name);
 	(void) closedir(dir);
 	return sum;
+}
+
+void caller_expect_quiet(pid_t pid, uint32_t seconds)
+{
+	uint64_t woken = 1;
+
+#ifdef __SANITIZE_THREAD__
+	printf("skipped: the sanitizer has a thread of its own that wakes up ");
+	return;
+#endif
+	for (int i = 0; i < QUIET_TRIES && woken > 0; i++) {
+		(void) sleep(2);
+		woken = caller_switches(pid);
+		(void) sleep(seconds);
+		woken = caller_switches(pid) - woken;
+		printf("\n    woken %lu times in %u s ", (unsigned long) woken, seconds);
+	}
+	CU_ASSERT_EQUAL(woken, 0);
 }

@@ -38,6 +38,14 @@ const char *caller_text(sd_bus *bus, const char *name, const char *property);
 /** caller_switches() - how often the threads of a process have been woken or put aside until now */
 uint64_t caller_switches(pid_t pid);
 
+/**
+ * caller_expect_quiet() - nothing wakes up a process for @seconds
+ *
+ * What a busy machine has made late may still come first: one quiet stretch of three is enough. ThreadSanitizer's own
+ * thread wakes up: with it nothing is expected, and said so.
+ */
+void caller_expect_quiet(pid_t pid, uint32_t seconds);
+
 /** struct caller_answer - what Infer() gave; @error is empty when it did */
 struct caller_answer {
 	float output[64];

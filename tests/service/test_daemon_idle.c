@@ -37,29 +37,10 @@ static void start(void)
 	bus = test_bus_open();
 }
 
-/* What a busy machine has made late may still come in the first seconds: one quiet stretch of three. */
-static void expect_quiet(void)
-{
-	uint64_t woken = 1;
-
-#ifdef __SANITIZE_THREAD__
-	printf("skipped: the sanitizer has a thread of its own that wakes up ");
-	return;
-#endif
-	for (int i = 0; i < 3 && woken > 0; i++) {
-		(void) sleep(2);
-		woken = caller_switches(daemon_pid);
-		(void) sleep(QUIET_SEC);
-		woken = caller_switches(daemon_pid) - woken;
-		printf("\n    woken %lu times in %d s ", (unsigned long) woken, QUIET_SEC);
-	}
-	CU_ASSERT_EQUAL(woken, 0);
-}
-
 static void test_without_models_it_sleeps(void)
 {
 	start();
-	expect_quiet();
+	caller_expect_quiet(daemon_pid, QUIET_SEC);
 }
 
 static void test_after_the_last_model_it_sleeps_again(void)
@@ -73,7 +54,7 @@ static void test_after_the_last_model_it_sleeps_again(void)
 	/* While there is something to shed, zones are looked at. */
 	CU_ASSERT_TRUE(caller_switches(daemon_pid) > before);
 	CU_ASSERT_STRING_EQUAL(caller_error(bus, "Unload", "s", "net"), "");
-	expect_quiet();
+	caller_expect_quiet(daemon_pid, QUIET_SEC);
 }
 
 #define PROFILES "net.hadess.PowerProfiles"
