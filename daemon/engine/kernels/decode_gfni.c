@@ -42,6 +42,19 @@ INLINED void put_twos(__m512i (*to)[HALF_ROWS], uint32_t r, const struct tables 
 	to[1][r] = _mm512_shuffle_epi8(t->a, lower(turned));
 }
 
+/* Of the next tile, whose rows lie too far apart for the processor to guess them. */
+INLINED void prefetch_row(const struct kernel_matrix *w, uint32_t planes, bool level, size_t word, size_t group)
+{
+	for (uint32_t i = 0; i < planes; i++) {
+		_mm_prefetch(w->plane[i] + word, _MM_HINT_T0);
+		_mm_prefetch(w->plane[i] + word + LOOKUP_WORDS - 1, _MM_HINT_T0);
+	}
+	if (level)
+		return;
+	_mm_prefetch(w->step + group * planes, _MM_HINT_T0);
+	_mm_prefetch(w->base + group, _MM_HINT_T0);
+}
+
 INLINED void decode_row(struct near *n, const struct kernel_matrix *w, uint32_t planes, bool level,
 	const struct lookup *b, uint32_t row, uint32_t word, uint32_t r)
 {
@@ -50,6 +63,7 @@ INLINED void decode_row(struct near *n, const struct kernel_matrix *w, uint32_t 
 				      : tables_sum(b, w->step + group * planes, w->base + group, planes, false);
 	__m512i p[4], low, high;
 
+	prefetch_row(w, planes, level, at + (size_t) BLOCK_ROWS * w->words, group + (size_t) BLOCK_ROWS * w->groups);
 	for (uint32_t i = 0; i < 4; i++)
 		p[i] = i < planes ? _mm512_maskz_loadu_epi64(b->words, w->plane[i] + at)
 				  : _mm512_setzero_si512();
