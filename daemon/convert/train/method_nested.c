@@ -192,7 +192,8 @@ static int nested_init(struct train_layer *l, struct error *reterr)
 	nested_lambda(n->lambda, l->planes, false);
 	for (uint32_t row = 0; row < l->rows; row++)
 		(void) start_row(l, f, row);
-	return train_store_block(l->store, n->alpha, scales * sizeof *n->alpha);
+	r = train_store_block(l->store, n->alpha, scales * sizeof *n->alpha);
+	return r < 0 ? r : train_store_block(l->store, n->codes, (size_t) l->rows * l->columns);
 }
 
 static void nested_weights(struct train_layer *l, uint32_t planes, float *hat)

@@ -40,7 +40,7 @@ static int qn_init(struct train_layer *l, struct error *reterr)
 	q->scale[BETA] = most > 0 ? 5 / (4 * most) : 1;
 	q->scale[ALPHA] = 1 / q->scale[BETA];
 	r = train_store_param(l->store, q->scale, q->grad, 2, false, 0.01f);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : train_store_block(l->store, &q->hard, sizeof q->hard);
 }
 
 static int qn_prepare(struct train_layer *l, const struct train_moment *m)

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every method of the list on two layers that follow a loss of their own: what it exports is what it trained,
+ * and a run that is taken up from its store, wherever it was broken off, ends as one that was not.
+ */
+#include "nets.h"
+
+#include "convert/train/method.h"
+
+#define LAYERS 2
+#define ROWS 6
+#define COLUMNS 36
+#define SIZE ((size_t) ROWS * COLUMNS)
+#define STEPS 40
+
+/**
+ * struct run - layers under way; the loss is the squared distance of their weights to drawn ones
+ * @target: [LAYERS][SIZE]
+ */
+struct run {
+	const struct train_method *method;
+	struct train_store store;
+	struct train_layer layers[LAYERS];
+	struct optimise optimise;
+	float *target, hat[SIZE], grad[SIZE];
+	uint64_t step;
+};
+
+static struct run *run_new(const struct train_method *m, uint32_t planes)
+{
+	struct run *r = calloc(1, sizeof *r);
+
+	r->method = m;
+	r->optimise = (struct optimise){.rate = 0.02f, .momentum = 0.9f, .decay = 1e-4f};
+	r->target = drawn_floats(9, LAYERS * SIZE, 0.3f);
+	for (uint32_t i = 0; i < LAYERS; i++) {
+		struct train_layer *l = &r->layers[i];
+
+		*l = (struct train_layer){.rows = ROWS, .columns = COLUMNS, .taps = 9, .planes = planes, .order = i,
+			.n_layers = LAYERS, .seed = i, .average = (float) planes / 2, .store = &r->store};
+		l->weight = drawn_floats(i + 1, SIZE, 0.3f);
+		l->weight_grad = calloc(SIZE, sizeof *l->weight_grad);
+		l->param = (uint32_t) train_store_param(&r->store, l->weight, l->weight_grad, SIZE, true, 1);
+		if (m->init)
+			CU_ASSERT(m->init(l, NULL) >= 0);
+	}
+	return r;
+}
+
+static void run_free(struct run *r)
+{
+	for (uint32_t i = 0; i < LAYERS; i++) {
+		if (r->method->done)
+			r->method->done(&r->layers[i]);
+		free(r->layers[i].weight);
+		free(r->layers[i].weight_grad);
+	}
+	train_store_done(&r->store);
+	free(r->target);
+	free(r);
+}
+
+static struct train_moment moment_of(const struct run *r)
+{
+	return (struct train_moment){.t = (double) r->step / STEPS, .step = r->step, .steps = STEPS,
+		.optimise = &r->optimise, .rate = optimise_rate(&r->optimise, r->step, STEPS)};
+}
+
+static void run_width(struct run *r, uint32_t layer, uint32_t planes)
+{
+	struct train_layer *l = &r->layers[layer];
+
+	r->method->weights(l, planes, r->hat);
+	for (size_t i = 0; i < SIZE; i++)
+		r->grad[i] = 0.5f * (r->hat[i] - r->target[layer * SIZE + i]);
+	if (r->method->gradient)
+		r->method->gradient(l, planes, r->grad);
+	else
+		method_straight(l, r->grad);
+}
+
+/* As the trainer does it. */
+static void run_step(struct run *r)
+{
+	const struct train_method *m = r->method;
+	struct train_moment now = moment_of(r);
+
+	train_store_clear(&r->store);
+	for (uint32_t i = 0; i < LAYERS; i++) {
+		if (m->prepare)
+			CU_ASSERT_EQUAL(m->prepare(&r->layers[i], &now), 0);
+		for (uint32_t p = m->nested ? 1 : r->layers[i].planes; p <= r->layers[i].planes; p++)
+			run_width(r, i, p);
+	}
+	optimise_step(&r->optimise, &r->store, r->step, now.rate);
+	r->step++;
+	now = moment_of(r);
+	for (uint32_t i = 0; m->stepped && i < LAYERS; i++)
+		CU_ASSERT_EQUAL(m->stepped(&r->layers[i], &now), 0);
+	if (m->together)
+		CU_ASSERT_EQUAL(m->together(r->layers, LAYERS, &now), 0);
+}
+
+/* Another run, with what a checkpoint of @r would hold. */
+static struct run *taken_up(const struct run *r)
+{
+	struct run *n = run_new(r->method, r->layers[0].planes);
+
+	CU_ASSERT_EQUAL_FATAL(n->store.n_blocks, r->store.n_blocks);
+	for (uint32_t i = 0; i < r->store.n_blocks; i++) {
+		CU_ASSERT_EQUAL_FATAL(n->store.blocks[i].bytes, r->store.blocks[i].bytes);
+		memcpy(n->store.blocks[i].data, r->store.blocks[i].data, r->store.blocks[i].bytes);
+	}
+	n->step = r->step;
+	return n;
+}
+
+static void check_codes(struct run *r, uint32_t layer)
+{
+	struct train_layer *l = &r->layers[layer];
+	_cleanup_(coded_done) struct coded c = {};
+	uint32_t wrong = 0;
+
+	r->method->weights(l, l->planes, r->hat);
+	if (!r->method->codes)
+		return;
+	CU_ASSERT_EQUAL_FATAL(r->method->codes(l, &c, NULL), 0);
+	CU_ASSERT(c.planes >= 1 && c.planes <= l->planes);
+	for (size_t i = 0; i < SIZE; i++) {
+		float value = coded_value(&c, (uint32_t) (i / COLUMNS), (uint32_t) (i % COLUMNS));
+
+		wrong += fabsf(value - r->hat[i]) > 1e-6f;
+	}
+	if (wrong)
+		printf("%s, %u planes: %u of %zu weights differ\n", r->method->name, l->planes, wrong, SIZE);
+	CU_ASSERT_EQUAL(wrong, 0);
+}
+
+static void check_same(struct run *a, struct run *b, uint64_t broken_at)
+{
+	bool same = true;
+
+	for (uint32_t i = 0; i < LAYERS; i++) {
+		a->method->weights(&a->layers[i], a->layers[i].planes, a->hat);
+		b->method->weights(&b->layers[i], b->layers[i].planes, b->hat);
+		same = same && memcmp(a->hat, b->hat, sizeof a->hat) == 0;
+	}
+	if (!same)
+		printf("%s, %u planes: broken off at step %llu, it ends elsewhere\n", a->method->name,
+			a->layers[0].planes, (unsigned long long) broken_at);
+	CU_ASSERT(same);
+}
+
+static void check(const struct train_method *m, uint32_t planes)
+{
+	struct run *whole = run_new(m, planes), *broken[STEPS + 1];
+
+	for (uint64_t i = 0; i < STEPS; i++) {
+		broken[i] = taken_up(whole);
+		run_step(whole);
+	}
+	broken[STEPS] = taken_up(whole);
+	for (uint32_t i = 0; i < LAYERS; i++)
+		check_codes(whole, i);
+	for (uint64_t i = 0; i <= STEPS; i++) {
+		while (broken[i]->step < STEPS)
+			run_step(broken[i]);
+		check_same(whole, broken[i], i);
+		run_free(broken[i]);
+	}
+	run_free(whole);
+}
+
+static void test_every_method(void)
+{
+	for (uint32_t i = 0; i < n_train_methods; i++) {
+		const struct train_method *m = train_methods[i];
+
+		check(m, m->planes_default);
+		if (m->planes_min != m->planes_default)
+			check(m, m->planes_min);
+		if (m->planes_max != m->planes_default)
+			check(m, m->planes_max);
+	}
+}
+
+TEST_MAIN("method_state", TEST(every_method))
