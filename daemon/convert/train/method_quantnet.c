@@ -3,22 +3,28 @@
  * QuantNet (methods A2): a small net of each layer makes nearly binary weights from the latent ones, so that
  * every gradient is exact. It widens a vector of weights, bends it, brings it back, and bends it again:
  *
- *	u = r / mean|W|		h = tanh(A1 u + c1)	q = tanh(s (u + A2 h + c2))	w^ = a_row q
+ *	u = r / mean|R|		h = tanh(A1 u + c1)	q = tanh(s (u + A2 h + c2))	w^ = a_row q
  *
  * Both the weights and the small net are trained; a loss on 1 - |q| and a growing s bring q to -1 and 1.
  * Architecture and figures are a reconstruction: vectors are kernels, or runs of 16 weights; h is 8 times
  * as wide; A2 starts at zero, so that the start is a soft sign; the small net's rate is a tenth.
  *
- * After HARD of the run signs are taken, with scales that fit the soft weights best, and what is left
- * adapts to them. Several planes are not built: one is what the paper is about.
+ * More planes are small nets in a row: each sees what those before it left of the weights, r = w - sum a q,
+ * and all are trained through that chain. Scales are constants to the gradient: the first one is the mean
+ * magnitude of a row as with one plane, the others fit what is left of it by least squares.
+ *
+ * After HARD of the run signs are taken, with the scales that together fit the soft weights best, and what is
+ * left adapts to them.
  */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
+#include "convert/quantize/fit.h"
 #include "convert/train/loader.h"
 #include "convert/train/method.h"
 
+#define PLANES_MAX 4
 #define WIDEN 8
 #define RUN 16
 #define RUN_MAX 64
@@ -27,16 +33,27 @@
 #define HARD 0.8
 
 /**
+ * struct small - the net of one plane
+ * @value: A1 [d][m], c1 [d], A2 [m][d], c2 [m]; @grad likewise
+ * @param: its index in the store
+ */
+struct small {
+	float *value, *grad;
+	uint32_t param;
+};
+
+/**
  * struct quantnet - of one layer
  * @m: length of a vector; @d: width of the middle
- * @meta: A1 [d][m], c1 [d], A2 [m][d], c2 [m]; @meta_grad likewise
- * @q: [rows][columns]; @mean: mean magnitude of the layer
- * @scale: [rows]
+ * @q: [planes][rows][columns]; @rest: [rows][columns], what all planes leave of the latent weights
+ * @scale: [planes][rows]
+ * @mean: of each plane, mean magnitude of what it sees
+ * @hard: q are signs and stay
  */
 struct quantnet {
-	uint32_t m, d, param;
-	float *meta, *meta_grad, *q, *scale;
-	float mean, sharp, mu;
+	uint32_t m, d;
+	struct small small[PLANES_MAX];
+	float *q, *rest, *scale, mean[PLANES_MAX], sharp, mu;
 	bool hard;
 };
 
@@ -45,11 +62,30 @@ static size_t size_of(const struct train_layer *l)
 	return (size_t) l->rows * l->columns;
 }
 
+static int add_small(struct train_layer *l, struct small *s, uint64_t plane)
+{
+	const struct quantnet *n = l->own;
+	size_t half = (size_t) n->d * n->m, all = 2 * half + n->d + n->m;
+	int r;
+
+	s->value = calloc(all, sizeof *s->value);
+	s->grad = calloc(all, sizeof *s->grad);
+	if (!s->value || !s->grad)
+		return -ENOMEM;
+	for (size_t i = 0; i < half; i++)
+		s->value[i] = (float) ((double) (draw_u64(l->seed + plane, i) >> 11) / 4503599627370496.0 - 1) *
+			sqrtf(3 / (float) n->m);
+	r = train_store_param(l->store, s->value, s->grad, all, false, 0.1f);
+	if (r >= 0)
+		s->param = (uint32_t) r;
+	return r;
+}
+
 static int quantnet_init(struct train_layer *l, struct error *reterr)
 {
 	struct quantnet *n = l->own = calloc(1, sizeof *n);
-	size_t meta;
-	int r;
+	size_t size = size_of(l), scales = (size_t) l->planes * l->rows;
+	int r = 0;
 
 	if (!n)
 		return -ENOMEM;
@@ -57,28 +93,24 @@ static int quantnet_init(struct train_layer *l, struct error *reterr)
 	while (l->columns % n->m)
 		n->m--;
 	n->d = WIDEN * n->m;
-	meta = 2 * (size_t) n->d * n->m + n->d + n->m;
-	n->meta = calloc(meta, sizeof *n->meta);
-	n->meta_grad = calloc(meta, sizeof *n->meta_grad);
-	n->q = calloc(size_of(l), sizeof *n->q);
-	n->scale = calloc(l->rows, sizeof *n->scale);
-	if (!n->meta || !n->meta_grad || !n->q || !n->scale)
+	n->q = calloc(l->planes * size, sizeof *n->q);
+	n->rest = calloc(size, sizeof *n->rest);
+	n->scale = calloc(scales, sizeof *n->scale);
+	if (!n->q || !n->rest || !n->scale)
 		return -ENOMEM;
-	for (size_t i = 0; i < (size_t) n->d * n->m; i++)
-		n->meta[i] = (float) ((double) (draw_u64(l->seed, i) >> 11) / 4503599627370496.0 - 1) *
-			sqrtf(3 / (float) n->m);
-	r = train_store_param(l->store, n->meta, n->meta_grad, meta, false, 0.1f);
-	if (r < 0)
-		return r;
-	n->param = (uint32_t) r;
-	r = train_store_block(l->store, n->scale, l->rows * sizeof *n->scale);
-	return r < 0 ? r : train_store_block(l->store, n->q, size_of(l) * sizeof *n->q);
+	for (uint32_t p = 0; r >= 0 && p < l->planes; p++)
+		r = add_small(l, &n->small[p], p);
+	if (r >= 0)
+		r = train_store_block(l->store, n->scale, scales * sizeof *n->scale);
+	if (r >= 0)
+		r = train_store_block(l->store, &n->hard, sizeof n->hard);
+	return r < 0 ? r : train_store_block(l->store, n->q, l->planes * size * sizeof *n->q);
 }
 
 /* The middle of one vector: h[d]. */
-static void widen(const struct quantnet *n, const float *u, float *h)
+static void widen(const struct quantnet *n, const struct small *s, const float *u, float *h)
 {
-	const float *a1 = n->meta, *c1 = a1 + (size_t) n->d * n->m;
+	const float *a1 = s->value, *c1 = a1 + (size_t) n->d * n->m;
 
 	for (uint32_t i = 0; i < n->d; i++) {
 		float sum = c1[i];
@@ -89,9 +121,9 @@ static void widen(const struct quantnet *n, const float *u, float *h)
 	}
 }
 
-static void narrow(const struct quantnet *n, const float *u, const float *h, float *q)
+static void narrow(const struct quantnet *n, const struct small *s, const float *u, const float *h, float *q)
 {
-	const float *a2 = n->meta + (size_t) n->d * n->m + n->d, *c2 = a2 + (size_t) n->d * n->m;
+	const float *a2 = s->value + (size_t) n->d * n->m + n->d, *c2 = a2 + (size_t) n->d * n->m;
 
 	for (uint32_t k = 0; k < n->m; k++) {
 		float sum = u[k] + c2[k];
@@ -102,37 +134,31 @@ static void narrow(const struct quantnet *n, const float *u, const float *h, flo
 	}
 }
 
-static void run_vectors(struct train_layer *l)
+/* What plane @p makes of what is left. */
+static void run_plane(struct train_layer *l, uint32_t p)
 {
 	struct quantnet *n = l->own;
 	float u[RUN_MAX], h[WIDEN * RUN_MAX];
 
 	for (size_t i = 0; i < size_of(l); i += n->m) {
 		for (uint32_t k = 0; k < n->m; k++)
-			u[k] = l->weight[i + k] / n->mean;
-		widen(n, u, h);
-		narrow(n, u, h, n->q + i);
+			u[k] = n->rest[i + k] / n->mean[p];
+		widen(n, &n->small[p], u, h);
+		narrow(n, &n->small[p], u, h, n->q + p * size_of(l) + i);
 	}
 }
 
-/* Signs of the soft weights, and the scale that fits them best. */
-static void harden(struct train_layer *l)
+static void take_away(struct train_layer *l, uint32_t p)
 {
 	struct quantnet *n = l->own;
+	const float *q = n->q + p * size_of(l);
 
-	for (uint32_t row = 0; row < l->rows; row++) {
-		float *q = n->q + (size_t) row * l->columns;
-		double sum = 0;
-
-		for (uint32_t t = 0; t < l->columns; t++) {
-			sum += (double) fabsf(q[t]);
-			q[t] = q[t] >= 0 ? 1 : -1;
-		}
-		n->scale[row] *= (float) (sum / l->columns);
-	}
+	for (size_t i = 0; i < size_of(l); i++)
+		n->rest[i] -= n->scale[p * l->rows + i / l->columns] * q[i];
 }
 
-static void soft_scales(struct train_layer *l)
+/* Mean magnitude of what is left, in rows (as the first scale) and in all. */
+static void find_means(struct train_layer *l, uint32_t p)
 {
 	struct quantnet *n = l->own;
 	double all = 0;
@@ -141,47 +167,143 @@ static void soft_scales(struct train_layer *l)
 		double sum = 0;
 
 		for (uint32_t t = 0; t < l->columns; t++)
-			sum += (double) fabsf(l->weight[(size_t) row * l->columns + t]);
-		n->scale[row] = (float) (sum / l->columns);
+			sum += (double) fabsf(n->rest[(size_t) row * l->columns + t]);
+		if (p == 0)
+			n->scale[row] = (float) (sum / l->columns);
 		all += sum;
 	}
-	n->mean = (float) (all / (double) size_of(l)) + 1e-8f;
+	n->mean[p] = (float) (all / (double) size_of(l)) + 1e-8f;
+}
+
+static void fit_scales_of(struct train_layer *l, uint32_t p)
+{
+	struct quantnet *n = l->own;
+
+	for (uint32_t row = 0; row < l->rows; row++) {
+		const float *rest = n->rest + (size_t) row * l->columns;
+		const float *q = n->q + p * size_of(l) + (size_t) row * l->columns;
+		double product = 0, square = 1e-12;
+
+		for (uint32_t t = 0; t < l->columns; t++) {
+			product += (double) rest[t] * (double) q[t];
+			square += (double) q[t] * (double) q[t];
+		}
+		n->scale[p * l->rows + row] = (float) (product / square);
+	}
+}
+
+/* What counts as constant in a step. A single plane does not have to be run for it. */
+static void find_constants(struct train_layer *l)
+{
+	struct quantnet *n = l->own;
+
+	memcpy(n->rest, l->weight, size_of(l) * sizeof *n->rest);
+	for (uint32_t p = 0; p < l->planes; p++) {
+		find_means(l, p);
+		if (l->planes > 1)
+			run_plane(l, p);
+		if (p > 0)
+			fit_scales_of(l, p);
+		if (l->planes > 1)
+			take_away(l, p);
+	}
+}
+
+static void run_planes(struct train_layer *l)
+{
+	struct quantnet *n = l->own;
+
+	memcpy(n->rest, l->weight, size_of(l) * sizeof *n->rest);
+	for (uint32_t p = 0; p < l->planes; p++) {
+		run_plane(l, p);
+		take_away(l, p);
+	}
+}
+
+static float sum_of(const struct train_layer *l, size_t i)
+{
+	const struct quantnet *n = l->own;
+	float sum = 0;
+
+	for (uint32_t p = 0; p < l->planes; p++)
+		sum += n->scale[p * l->rows + i / l->columns] * n->q[p * size_of(l) + i];
+	return sum;
+}
+
+/* Signs of the planes of a row, and the scales, made positive, that fit the soft weights best. */
+static void harden_row(struct train_layer *l, uint32_t row, float *soft, uint8_t *codes)
+{
+	struct quantnet *n = l->own;
+	size_t at = (size_t) row * l->columns;
+	double fitted[BITS_PLANES_MAX];
+
+	for (uint32_t t = 0; t < l->columns; t++) {
+		soft[t] = sum_of(l, at + t);
+		codes[t] = 0;
+		for (uint32_t p = 0; p < l->planes; p++)
+			codes[t] = (uint8_t) (2 * codes[t] + (n->q[p * size_of(l) + at + t] >= 0));
+	}
+	(void) fit_scales(fitted, soft, codes, l->columns, l->planes);
+	for (uint32_t p = 0; p < l->planes; p++) {
+		float *scale = &n->scale[p * l->rows + row];
+
+		*scale = isfinite(fitted[p]) ? (float) fitted[p] : *scale;
+		for (uint32_t t = 0; t < l->columns; t++)
+			n->q[p * size_of(l) + at + t] =
+				(codes[t] >> (l->planes - 1 - p) & 1) == (*scale >= 0) ? 1 : -1;
+		*scale = fabsf(*scale);
+	}
+}
+
+static int harden(struct train_layer *l)
+{
+	_cleanup_free_ float *soft = malloc(l->columns * sizeof *soft);
+	_cleanup_free_ uint8_t *codes = malloc(l->columns);
+
+	if (!soft || !codes)
+		return -ENOMEM;
+	run_planes(l);
+	for (uint32_t row = 0; row < l->rows; row++)
+		harden_row(l, row, soft, codes);
+	((struct quantnet *) l->own)->hard = true;
+	return 0;
 }
 
 static int quantnet_prepare(struct train_layer *l, const struct train_moment *m)
 {
 	struct quantnet *n = l->own;
 	float part = (float) fmin(m->t / HARD, 1);
-	bool was = n->hard;
+	int r = 0;
 
-	n->hard = m->t >= HARD;
-	l->store->params[l->param].frozen = l->store->params[n->param].frozen = n->hard;
 	n->sharp = 1 + (SHARP_LAST - 1) * part;
 	n->mu = MU * part;
-	/* What was taken up from a checkpoint behind the turn is hard already. */
-	if (n->hard && (was || n->q[0] * n->q[0] == 1))
-		return 0;
-	soft_scales(l);
-	run_vectors(l);
-	if (n->hard)
-		harden(l);
-	return 0;
+	if (!n->hard)
+		find_constants(l);
+	if (!n->hard && m->t >= HARD)
+		r = harden(l);
+	l->store->params[l->param].frozen = n->hard;
+	for (uint32_t p = 0; p < l->planes; p++)
+		l->store->params[n->small[p].param].frozen = n->hard;
+	return r;
 }
 
 static void quantnet_weights(struct train_layer *l, uint32_t planes, float *hat)
 {
 	const struct quantnet *n = l->own;
 
+	if (!n->hard)
+		run_planes(l);
 	for (size_t i = 0; i < size_of(l); i++)
-		hat[i] = n->scale[i / l->columns] * n->q[i];
+		hat[i] = sum_of(l, i);
 }
 
 /* One vector: @dz, the gradient at the second bend's input, to everything before it. */
-static void backward(struct quantnet *n, const float *u, const float *h, const float *dz, float *du)
+static void backward(const struct quantnet *n, const struct small *s, const float *u, const float *h,
+	const float *dz, float *du)
 {
 	size_t half = (size_t) n->d * n->m;
-	const float *a1 = n->meta, *a2 = n->meta + half + n->d;
-	float *g1 = n->meta_grad, *gc1 = g1 + half, *g2 = gc1 + n->d, *gc2 = g2 + half;
+	const float *a1 = s->value, *a2 = s->value + half + n->d;
+	float *g1 = s->grad, *gc1 = g1 + half, *g2 = gc1 + n->d, *gc2 = g2 + half;
 
 	for (uint32_t k = 0; k < n->m; k++) {
 		gc2[k] += dz[k];
@@ -203,39 +325,59 @@ static void backward(struct quantnet *n, const float *u, const float *h, const f
 	}
 }
 
+/*
+ * The vector at @i through plane @p. @rest: what the plane left of what it saw, which becomes what it saw;
+ * @later: the gradient by what later planes saw, which becomes that of this plane and later ones.
+ */
+static void plane_gradient(struct train_layer *l, uint32_t p, size_t i, const float *grad, float *rest,
+	float *later)
+{
+	const struct quantnet *n = l->own;
+	const float *q = n->q + p * size_of(l) + i;
+	float u[RUN_MAX], h[WIDEN * RUN_MAX], dz[RUN_MAX], du[RUN_MAX];
+	float scale = n->scale[p * l->rows + i / l->columns], push = 2 * n->mu / (float) size_of(l);
+
+	for (uint32_t k = 0; k < n->m; k++) {
+		float dq = scale * (grad[i + k] - later[k]) - push * (1 - fabsf(q[k])) * copysignf(1, q[k]);
+
+		dz[k] = dq * (1 - q[k] * q[k]) * n->sharp;
+		rest[k] += scale * q[k];
+		u[k] = rest[k] / n->mean[p];
+	}
+	widen(n, &n->small[p], u, h);
+	backward(n, &n->small[p], u, h, dz, du);
+	for (uint32_t k = 0; k < n->m; k++)
+		later[k] += du[k] / n->mean[p];
+}
+
 static void quantnet_gradient(struct train_layer *l, uint32_t planes, const float *grad)
 {
-	struct quantnet *n = l->own;
-	float u[RUN_MAX], h[WIDEN * RUN_MAX], dz[RUN_MAX], du[RUN_MAX];
-	float push = 2 * n->mu / (float) size_of(l);
+	const struct quantnet *n = l->own;
 
-	if (n->hard)
-		return;
-	for (size_t i = 0; i < size_of(l); i += n->m) {
-		for (uint32_t k = 0; k < n->m; k++) {
-			float q = n->q[i + k], dq = n->scale[(i + k) / l->columns] * grad[i + k];
+	for (size_t i = 0; !n->hard && i < size_of(l); i += n->m) {
+		float rest[RUN_MAX], later[RUN_MAX] = {};
 
-			dq -= push * (1 - fabsf(q)) * copysignf(1, q);
-			dz[k] = dq * (1 - q * q) * n->sharp;
-			u[k] = l->weight[i + k] / n->mean;
-		}
-		widen(n, u, h);
-		backward(n, u, h, dz, du);
+		memcpy(rest, n->rest + i, n->m * sizeof *rest);
+		for (uint32_t p = l->planes; p-- > 0;)
+			plane_gradient(l, p, i, grad, rest, later);
 		for (uint32_t k = 0; k < n->m; k++)
-			l->weight_grad[i + k] += du[k] / n->mean;
+			l->weight_grad[i + k] += later[k];
 	}
 }
 
 static int quantnet_codes(struct train_layer *l, struct coded *ret, struct error *reterr)
 {
 	const struct quantnet *n = l->own;
-	int r = coded_allocate(ret, CODING_SUM, l->rows, l->columns, l->columns, 1, false, reterr);
+	int r = coded_allocate(ret, CODING_SUM, l->rows, l->columns, l->columns, l->planes, false, reterr);
 
 	if (r < 0)
 		return r;
-	memcpy(ret->alpha, n->scale, l->rows * sizeof *ret->alpha);
-	for (size_t i = 0; i < size_of(l); i++)
-		ret->codes[i] = n->q[i] >= 0;
+	for (uint32_t p = 0; p < l->planes; p++) {
+		for (uint32_t row = 0; row < l->rows; row++)
+			ret->alpha[row * l->planes + p] = n->scale[p * l->rows + row];
+		for (size_t i = 0; i < size_of(l); i++)
+			ret->codes[i] = (uint8_t) (2 * ret->codes[i] + (n->q[p * size_of(l) + i] >= 0));
+	}
 	return 0;
 }
 
@@ -245,18 +387,21 @@ static void quantnet_done(struct train_layer *l)
 
 	if (!n)
 		return;
-	free(n->meta);
-	free(n->meta_grad);
+	for (uint32_t p = 0; p < PLANES_MAX; p++) {
+		free(n->small[p].value);
+		free(n->small[p].grad);
+	}
 	free(n->q);
+	free(n->rest);
 	free(n->scale);
 	free(n);
 }
 
 const struct train_method train_quantnet = {
 	.name = "quantnet",
-	.help = "one plane by a learned, differentiable quantizer (QuantNet)",
+	.help = "planes by learned, differentiable quantizers (QuantNet)",
 	.planes_min = 1,
-	.planes_max = 1,
+	.planes_max = PLANES_MAX,
 	.planes_default = 1,
 	.init = quantnet_init,
 	.prepare = quantnet_prepare,

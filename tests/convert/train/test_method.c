@@ -110,34 +110,46 @@ static struct net *begun(void)
 	return net;
 }
 
-static void check_method(const struct train_method *m)
+/* Return: the file that it made */
+static struct network *check_run(struct train *t)
 {
-	_cleanup_(network_unrefp) struct network *n = NULL;
+	const char *name = t->options.method->name;
+	struct network *n = NULL;
 	const struct net *net = begun();
-	struct train t = job(m);
 	struct error e = {};
 	double first, last;
 	int r;
 
-	t.options.log = file("log.csv");
-	t.import.output = file("model.gguf");
-	(void) unlink(t.options.log);
-	r = train_net(&t, net, &e);
+	t->options.log = file("log.csv");
+	t->import.output = file("model.gguf");
+	(void) unlink(t->options.log);
+	r = train_net(t, net, &e);
 	if (r < 0)
-		printf("%s: %s\n", m->name, error_text(&e, r));
+		printf("%s: %s\n", name, error_text(&e, r));
 	CU_ASSERT_EQUAL_FATAL(r, 0);
-	read_log(t.options.log, &first, &last);
+	read_log(t->options.log, &first, &last);
 	CU_ASSERT(last < 0.7 * first);
-	CU_ASSERT_EQUAL_FATAL(read_card(t.import.output, &n), 0);
-	CU_ASSERT_STRING_EQUAL(n->method, m->name);
-	for (uint32_t i = 0; i < t.n_accuracies; i++) {
-		double said = (double) t.accuracies[i].top1, have = card(n, t.accuracies[i].bits);
+	CU_ASSERT_EQUAL_FATAL(read_card(t->import.output, &n), 0);
+	CU_ASSERT_STRING_EQUAL(n->method, name);
+	for (uint32_t i = 0; i < t->n_accuracies; i++) {
+		double said = (double) t->accuracies[i].top1, have = card(n, t->accuracies[i].bits);
 
-		printf("\n  %-12s %g bits: loss %.3f to %.3f, %.2f %%, exported %.2f %%", m->name,
-			(double) t.accuracies[i].bits, first, last, said, have);
+		printf("\n  %-12s %g bits: loss %.3f to %.3f, %.2f %%, exported %.2f %%", name,
+			(double) t->accuracies[i].bits, first, last, said, have);
 		CU_ASSERT(said > 60);
 		CU_ASSERT(fabs(said - have) <= 0.5);
 	}
+	return n;
+}
+
+/* More planes than one, by learned quantizers in a row. */
+static void test_quantnet_in_planes(void)
+{
+	struct train t = job(train_method_find("quantnet"));
+
+	make_data();
+	t.options.planes = t.import.options.planes = 3;
+	network_unref(check_run(&t));
 }
 
 static void test_methods_learn_and_export(void)
@@ -145,9 +157,12 @@ static void test_methods_learn_and_export(void)
 	const char *only = getenv("BITSHED_TEST_METHOD");
 
 	make_data();
-	for (uint32_t i = 0; i < n_train_methods; i++)
+	for (uint32_t i = 0; i < n_train_methods; i++) {
+		struct train t = job(train_methods[i]);
+
 		if (!only || strcmp(only, train_methods[i]->name) == 0)
-			check_method(train_methods[i]);
+			network_unref(check_run(&t));
+	}
 }
 
 /* Activations of two bits: trained, exported, and run by the kernels for few bits. */
@@ -361,7 +376,7 @@ static int child(char **argv)
 
 int main(int argc, char **argv)
 {
-	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(few_activation_bits),
+	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(quantnet_in_planes), TEST(few_activation_bits),
 		TEST(onnx_files_come_back), TEST(training_begins_at_the_network),
 		TEST(a_killed_run_ends_the_same),
 		TEST(checkpoints_of_others_are_refused), TEST(divergence_is_told), TEST(cleanup), CU_TEST_INFO_NULL};

@@ -70,7 +70,7 @@ static void check_param(struct fixture *f, uint32_t param)
 }
 
 /* @first: what to begin with: 1, where latent weights also set scales that count as constant */
-static void check(const char *name, uint32_t first, bool once)
+static void check(const char *name, uint32_t planes, uint32_t first, bool once)
 {
 	struct optimise o = {.rate = 0.01f};
 	struct fixture f = {.method = train_method_find(name), .once = once,
@@ -78,7 +78,7 @@ static void check(const char *name, uint32_t first, bool once)
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(f.method);
 	f.layer = (struct train_layer){.rows = ROWS, .columns = COLUMNS, .taps = 9,
-		.planes = f.method->planes_default, .store = &f.store, .n_layers = 1, .seed = 3};
+		.planes = planes, .store = &f.store, .n_layers = 1, .seed = 3};
 	f.layer.weight = drawn_floats(1, ROWS * COLUMNS, 0.3f);
 	f.layer.weight_grad = calloc(ROWS * COLUMNS, sizeof(float));
 	f.heavy = drawn_floats(2, ROWS * COLUMNS, 1);
@@ -100,25 +100,27 @@ static void check(const char *name, uint32_t first, bool once)
 	free(f.hat);
 }
 
+/* What it divides by and its scales count as constant, and are found once. */
 static void test_quantnet(void)
 {
-	check("quantnet", 1, false);
+	check("quantnet", 1, 0, true);
+	check("quantnet", 3, 0, true);
 }
 
 static void test_dqa(void)
 {
-	check("dqa", 1, false);
+	check("dqa", 2, 1, false);
 }
 
 static void test_quantization_networks(void)
 {
-	check("quantization-networks", 0, false);
+	check("quantization-networks", 2, 0, false);
 }
 
 /* Its sharpness follows the distances and counts as constant: it is found once. */
 static void test_soft_to_hard(void)
 {
-	check("soft-to-hard", 0, true);
+	check("soft-to-hard", 2, 0, true);
 }
 
 TEST_MAIN("method_gradient", TEST(quantnet), TEST(dqa), TEST(quantization_networks),
