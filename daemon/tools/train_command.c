@@ -29,7 +29,7 @@ const struct command command_train = {
 		"                          shed; 0: like the others (8)\n"
 		"  --activation-bits N     of what trained layers read, with learned steps: 1 to 4; 8: not trained\n"
 		"                          for (8)\n"
-		"  --average-bits X        bits of an average weight, for alq (half of the planes)\n"
+		"  --average-bits X        bits of an average weight, for alq (half of the planes) and cpq (all)\n"
 		"  --scratch               start from drawn weights, not from those of the file\n"
 		"  --epochs N              times that each sample is seen (20)\n"
 		"  --batch N               samples in a step (128)\n"

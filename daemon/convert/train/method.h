@@ -27,7 +27,7 @@ struct train_method;
  * @taps: columns that belong to one input channel: kernel height times width
  * @weight, @weight_grad: [rows][columns]
  * @param: index of the weights in the store
- * @average: bits of an average weight that is asked for, by methods that choose
+ * @average: bits of an average weight that are asked for, of methods that choose; 0: not said
  * @order: how many layers have more weights
  * @planes: the widest width
  * @fixed: keeps eight bits at any width: no business of a method

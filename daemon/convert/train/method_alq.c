@@ -11,8 +11,8 @@
  * the last pruning latent weights are kept for a while (straight-through), then coordinates alone.
  *
  * Our choices: a group is a row, as scales of the model file belong to 64 columns or more; the number of
- * alphas falls evenly to the average that is asked for; parts of the run in place of epochs (below); the
- * sort reads the importance from the list that it sorts, unlike the published code.
+ * alphas falls evenly to the average that is asked for (half of the planes); parts of the run in place of
+ * epochs (below); the sort reads the importance from the list that it sorts, unlike the published code.
  */
 #include <errno.h>
 #include <math.h>
@@ -371,7 +371,7 @@ static double average_now(const struct train_layer *l, const struct train_moment
 	double round = m->t / PRUNED * ROUNDS, part = round - floor(round);
 	double done = fmin((floor(round) + fmax((part - 0.6) / 0.4, 0)) / ROUNDS, 1);
 
-	return l->planes + done * ((double) l->average - l->planes);
+	return l->planes + done * ((l->average > 0 ? (double) l->average : l->planes / 2.0) - l->planes);
 }
 
 /* The cheapest alphas of all layers go, until the average is what it should be. */

@@ -43,8 +43,7 @@ static int add_layer(struct trainer *t, uint32_t i, struct error *reterr)
 	*l = (struct train_layer){.rows = m->rows, .columns = m->columns, .planes = t->options->planes,
 		.taps = n->kind == NET_CONVOLUTION ? n->kernel[0] * n->kernel[1] : 1, .order = order_of(t, i),
 		.n_layers = t->n_layers, .seed = draw_u64(t->options->seed, 1000 + i),
-		.average = t->options->average > 0 ? t->options->average : (float) t->options->planes / 2,
-		.fixed = t->single[m->node], .store = &t->store};
+		.average = t->options->average, .fixed = t->single[m->node], .store = &t->store};
 	l->weight = dnn_floats(size);
 	l->weight_grad = dnn_floats(size);
 	if (!l->weight || !l->weight_grad)

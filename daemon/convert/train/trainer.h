@@ -11,7 +11,7 @@
  * struct train_options - of a run
  * @planes: the widest width
  * @edge_planes: 0: the first and last matrix are trained like the others
- * @average: bits of an average weight, for methods that choose; 0: half of the planes
+ * @average: bits of an average weight, for methods that choose; 0: not said
  * @activation_bits: of what trained matrices read; 0: eight, which training does not look at
  * @scratch: start from drawn weights
  * @recalibrate: batches over which the running statistics are taken anew at the end

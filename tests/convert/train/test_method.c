@@ -132,7 +132,7 @@ static struct network *check_run(struct train *t)
 	CU_ASSERT_EQUAL_FATAL(read_card(t->import.output, &n), 0);
 	CU_ASSERT_STRING_EQUAL(n->method, name);
 	for (uint32_t i = 0; i < t->n_accuracies; i++) {
-		double said = (double) t->accuracies[i].top1, have = card(n, t->accuracies[i].bits);
+		double said = (double) t->accuracies[i].top1, have = card(n, fminf(t->accuracies[i].bits, (float) n->planes_max));
 
 		printf("\n  %-12s %g bits: loss %.3f to %.3f, %.2f %%, exported %.2f %%", name,
 			(double) t->accuracies[i].bits, first, last, said, have);
@@ -150,6 +150,36 @@ static void test_quantnet_in_planes(void)
 	make_data();
 	t.options.planes = t.import.options.planes = 3;
 	network_unref(check_run(&t));
+}
+
+/* Bits of an average weight of what sheds. */
+static double average_bits(const struct network *n)
+{
+	double bits = 0, weights = 0;
+
+	for (uint32_t i = 0; i < n->n_matrices; i++) {
+		const struct matrix *m = &n->matrices[i];
+
+		if (m->fixed)
+			continue;
+		bits += (double) m->planes * m->rows * m->columns;
+		weights += (double) m->rows * m->columns;
+	}
+	return bits / weights;
+}
+
+/* Layers of one file have as many bits as they learned to need. */
+static void test_layers_learn_their_widths(void)
+{
+	_cleanup_(network_unrefp) struct network *n = NULL;
+	struct train t = job(train_method_find("cpq"));
+
+	make_data();
+	t.options.planes = t.import.options.planes = 4;
+	t.options.average = 2.5f;
+	n = check_run(&t);
+	printf(", %.2f bits on average", average_bits(n));
+	CU_ASSERT(average_bits(n) <= 2.5 && average_bits(n) >= 2);
 }
 
 static void test_methods_learn_and_export(void)
@@ -376,9 +406,9 @@ static int child(char **argv)
 
 int main(int argc, char **argv)
 {
-	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(quantnet_in_planes), TEST(few_activation_bits),
-		TEST(onnx_files_come_back), TEST(training_begins_at_the_network),
-		TEST(a_killed_run_ends_the_same),
+	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(quantnet_in_planes),
+		TEST(layers_learn_their_widths), TEST(few_activation_bits), TEST(onnx_files_come_back),
+		TEST(training_begins_at_the_network), TEST(a_killed_run_ends_the_same),
 		TEST(checkpoints_of_others_are_refused), TEST(divergence_is_told), TEST(cleanup), CU_TEST_INFO_NULL};
 	CU_SuiteInfo suites[] = {{"method", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
 	int failed;

@@ -26,7 +26,7 @@ struct run {
 	uint64_t step;
 };
 
-static struct run *run_new(const struct train_method *m, uint32_t planes)
+static struct run *run_new(const struct train_method *m, uint32_t planes, float average)
 {
 	struct run *r = calloc(1, sizeof *r);
 
@@ -37,7 +37,7 @@ static struct run *run_new(const struct train_method *m, uint32_t planes)
 		struct train_layer *l = &r->layers[i];
 
 		*l = (struct train_layer){.rows = ROWS, .columns = COLUMNS, .taps = 9, .planes = planes, .order = i,
-			.n_layers = LAYERS, .seed = i, .average = (float) planes / 2, .store = &r->store};
+			.n_layers = LAYERS, .seed = i, .average = average, .store = &r->store};
 		l->weight = drawn_floats(i + 1, SIZE, 0.3f);
 		l->weight_grad = calloc(SIZE, sizeof *l->weight_grad);
 		l->param = (uint32_t) train_store_param(&r->store, l->weight, l->weight_grad, SIZE, true, 1);
@@ -104,7 +104,7 @@ static void run_step(struct run *r)
 /* Another run, with what a checkpoint of @r would hold. */
 static struct run *taken_up(const struct run *r)
 {
-	struct run *n = run_new(r->method, r->layers[0].planes);
+	struct run *n = run_new(r->method, r->layers[0].planes, r->layers[0].average);
 
 	CU_ASSERT_EQUAL_FATAL(n->store.n_blocks, r->store.n_blocks);
 	for (uint32_t i = 0; i < r->store.n_blocks; i++) {
@@ -151,9 +151,10 @@ static void check_same(struct run *a, struct run *b, uint64_t broken_at)
 	CU_ASSERT(same);
 }
 
-static void check(const struct train_method *m, uint32_t planes)
+/* @average: bits that are asked for; 0: none */
+static void check(const struct train_method *m, uint32_t planes, float average)
 {
-	struct run *whole = run_new(m, planes), *broken[STEPS + 1];
+	struct run *whole = run_new(m, planes, average), *broken[STEPS + 1];
 
 	for (uint64_t i = 0; i < STEPS; i++) {
 		broken[i] = taken_up(whole);
@@ -176,12 +177,19 @@ static void test_every_method(void)
 	for (uint32_t i = 0; i < n_train_methods; i++) {
 		const struct train_method *m = train_methods[i];
 
-		check(m, m->planes_default);
+		check(m, m->planes_default, 0);
 		if (m->planes_min != m->planes_default)
-			check(m, m->planes_min);
+			check(m, m->planes_min, 0);
 		if (m->planes_max != m->planes_default)
-			check(m, m->planes_max);
+			check(m, m->planes_max, 0);
 	}
 }
 
-TEST_MAIN("method_state", TEST(every_method))
+/* Methods that choose: down to what is asked for, and still what they trained. */
+static void test_average_widths(void)
+{
+	check(train_method_find("alq"), 3, 0.5f);
+	check(train_method_find("cpq"), 4, 2.5f);
+}
+
+TEST_MAIN("method_state", TEST(every_method), TEST(average_widths))
