@@ -14,4 +14,5 @@ typedef sum_fn sum_rows_fn;
 bool lookup_gfni_fits(const struct kernel_matrix *w);
 bool matvec_vbmi_fits(const struct kernel_matrix *w);
 bool decode_gfni_fits(const struct kernel_matrix *w);
+bool lookup_avx2_fits(const struct kernel_matrix *w);
 bool lookup_neon_fits(const struct kernel_matrix *w);
