@@ -8,6 +8,7 @@
  *
  *	prepare()	once: whatever follows from the latent weights
  *	weights()	for each width that is run in this step, before its forward pass
+ *	inputs()	after it, of a layer that looks at what its matrix reads
  *	gradient()	for each of them, after its backward pass
  *	stepped()	once, after the optimiser: regularisers, freezing, schedules
  *	together()	once, after that, for all layers, fixed ones too: what compares layers
@@ -28,16 +29,17 @@ struct train_method;
  * @weight, @weight_grad: [rows][columns]
  * @param: index of the weights in the store
  * @average: bits of an average weight that are asked for, of methods that choose; 0: not said
- * @order: how many layers have more weights
+ * @order: how many layers have more weights; @index: how many lie in front of it
  * @planes: the widest width
+ * @look: set by prepare(): inputs() is called in this step
  * @fixed: keeps eight bits at any width: no business of a method
  * @own: the method's
  */
 struct train_layer {
-	uint32_t rows, columns, taps, planes, param, order, n_layers;
+	uint32_t rows, columns, taps, planes, param, order, index, n_layers;
 	uint64_t seed;
 	float average;
-	bool fixed;
+	bool fixed, look;
 	float *weight, *weight_grad;
 	struct train_store *store;
 	void *own;
@@ -59,6 +61,7 @@ struct train_moment {
  * @nested: trains all widths at once, else the widest only
  * @init: from the weights as they are. Members may be NULL where there is nothing to do, but @weights and
  *	@codes; without @gradient it goes straight through
+ * @inputs: @x: [n][columns], drawn from the batch
  * @codes: ret->alpha_at too for nested ones; codes in the net's order of columns. The scales are those of
  *	the rows as they are trained
  */
@@ -69,6 +72,7 @@ struct train_method {
 	int (*init)(struct train_layer *l, struct error *reterr);
 	int (*prepare)(struct train_layer *l, const struct train_moment *m);
 	void (*weights)(struct train_layer *l, uint32_t planes, float *hat);
+	int (*inputs)(struct train_layer *l, const float *x, uint32_t n);
 	void (*gradient)(struct train_layer *l, uint32_t planes, const float *grad);
 	int (*stepped)(struct train_layer *l, const struct train_moment *m);
 	int (*together)(struct train_layer *layers, uint32_t n, const struct train_moment *m);

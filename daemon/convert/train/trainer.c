@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "convert/train/checkpoint.h"
+#include "convert/train/inputs.h"
 #include "convert/train/prepare.h"
 
 /* Place among the layers by size, the largest first. */
@@ -41,7 +42,7 @@ static int add_layer(struct trainer *t, uint32_t i, struct error *reterr)
 	int r;
 
 	*l = (struct train_layer){.rows = m->rows, .columns = m->columns, .planes = t->options->planes,
-		.taps = n->kind == NET_CONVOLUTION ? n->kernel[0] * n->kernel[1] : 1, .order = order_of(t, i),
+		.taps = n->kind == NET_CONVOLUTION ? n->kernel[0] * n->kernel[1] : 1, .order = order_of(t, i), .index = i,
 		.n_layers = t->n_layers, .seed = draw_u64(t->options->seed, 1000 + i),
 		.average = t->options->average, .fixed = t->single[m->node], .store = &t->store};
 	l->weight = dnn_floats(size);
@@ -274,6 +275,27 @@ static uint32_t turns(const struct trainer *t, uint32_t sets[2])
 	return 2;
 }
 
+#define LOOK 256 /* places of a batch */
+
+/* Layers that ask for it see what their matrix has read. */
+static int show_inputs(struct trainer *t)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r >= 0 && t->options->method->inputs && i < t->n_layers; i++) {
+		struct train_layer *l = &t->layers[i];
+		_cleanup_free_ float *x = l->look ? malloc((size_t) LOOK * l->columns * sizeof *x) : NULL;
+
+		if (!l->look)
+			continue;
+		if (!x)
+			return -ENOMEM;
+		train_inputs(t->graph, i, LOOK, draw_u64(l->seed, t->counters.step), x);
+		r = t->options->method->inputs(l, x, LOOK);
+	}
+	return r;
+}
+
 static int run_width(struct trainer *t, uint32_t set, float scale, struct error *reterr)
 {
 	struct train_graph *g = t->graph;
@@ -284,6 +306,8 @@ static int run_width(struct trainer *t, uint32_t set, float scale, struct error 
 	g->set = set;
 	set_weights(t, planes);
 	r = train_graph_forward(g, reterr);
+	if (r >= 0)
+		r = show_inputs(t);
 	if (r < 0)
 		return r;
 	loss_gradient(&t->options->loss, out->data, t->teacher ? train_graph_output(t->teacher)->data : NULL,

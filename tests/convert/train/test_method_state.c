@@ -36,7 +36,7 @@ static struct run *run_new(const struct train_method *m, uint32_t planes, float 
 	for (uint32_t i = 0; i < LAYERS; i++) {
 		struct train_layer *l = &r->layers[i];
 
-		*l = (struct train_layer){.rows = ROWS, .columns = COLUMNS, .taps = 9, .planes = planes, .order = i,
+		*l = (struct train_layer){.rows = ROWS, .columns = COLUMNS, .taps = 9, .planes = planes, .order = i, .index = i,
 			.n_layers = LAYERS, .seed = i, .average = average, .store = &r->store};
 		l->weight = drawn_floats(i + 1, SIZE, 0.3f);
 		l->weight_grad = calloc(SIZE, sizeof *l->weight_grad);
@@ -66,11 +66,23 @@ static struct train_moment moment_of(const struct run *r)
 		.optimise = &r->optimise, .rate = optimise_rate(&r->optimise, r->step, STEPS)};
 }
 
+/* Drawn ones, each a bit like the one before it. */
+static void show_inputs(const struct train_method *m, struct train_layer *l, uint64_t step)
+{
+	_cleanup_free_ float *x = drawn_floats(step + 100, 8 * COLUMNS, 1);
+
+	for (uint32_t i = 1; i < 8 * COLUMNS; i++)
+		x[i] += 0.5f * x[i - 1];
+	CU_ASSERT_EQUAL(m->inputs(l, x, 8), 0);
+}
+
 static void run_width(struct run *r, uint32_t layer, uint32_t planes)
 {
 	struct train_layer *l = &r->layers[layer];
 
 	r->method->weights(l, planes, r->hat);
+	if (l->look)
+		show_inputs(r->method, l, r->step);
 	for (size_t i = 0; i < SIZE; i++)
 		r->grad[i] = 0.5f * (r->hat[i] - r->target[layer * SIZE + i]);
 	if (r->method->gradient)
