@@ -42,11 +42,3 @@ void cluster_weights(struct train_layer *l, uint32_t planes, float *hat);
 
 /** cluster_codes() - level coding, one table for the layer */
 int cluster_codes(struct train_layer *l, struct coded *ret, struct error *reterr);
-
-/** cluster_passed() - whether the run came past part @at of itself with the last step */
-static inline bool cluster_passed(const struct train_moment *m, double at)
-{
-	double steps = (double) m->steps;
-
-	return (double) m->step >= at * steps && (double) m->step - 1 < at * steps;
-}

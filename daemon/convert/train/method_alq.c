@@ -10,9 +10,12 @@
  * (alpha alone), pruning (the alphas of the whole network whose loss the model says is least to lose). After
  * the last pruning latent weights are kept for a while (straight-through), then coordinates alone.
  *
- * Our choices: a group is a row, as scales of the model file belong to 64 columns or more; the number of
- * alphas falls evenly to the average that is asked for (half of the planes); parts of the run in place of
- * epochs (below); the sort reads the importance from the list that it sorts, unlike the published code.
+ * Our choices: a group is a row, as scales of the model file belong to 64 columns or more, and its width may
+ * fall to nothing; the number of alphas falls evenly to the average that is asked for (half of the planes),
+ * without a limit for each layer; parts of the run in place of epochs (below), norms with statistics of the
+ * batch in all of them; the sort reads the importance from the list that it sorts, unlike the published
+ * code. Activations of few bits are those of --activation-bits: the integer kernels want equal steps, where
+ * the paper fits a base for each bit.
  */
 #include <errno.h>
 #include <math.h>
@@ -29,6 +32,7 @@
 #define ROUNDS 4	  /* of bases, coordinates, pruning */
 #define PRUNED 0.5	  /* part of the run in which they lie */
 #define STRAIGHT 0.9	  /* up to here with latent weights */
+#define SKETCHED 1e-6	  /* part of a row's energy that needs no plane */
 
 enum phase { BASES, COORDINATES, PRUNING, LATENT, REST };
 
@@ -36,10 +40,12 @@ enum phase { BASES, COORDINATES, PRUNING, LATENT, REST };
  * struct alq - of one layer
  * @alpha: [rows][planes], 0: pruned
  * @codes: [rows][columns], plane i is bit planes - 1 - i
+ * @alpha_second, @alpha_largest: [rows][planes], moments of the gradients of @alpha; the first one follows
+ *	from that of the weights
  * @hat, @first, @second, @largest: [rows][columns]; w^ and the moments of its gradient
  */
 struct alq {
-	float *alpha, *hat, *first, *second, *largest;
+	float *alpha, *alpha_second, *alpha_largest, *hat, *first, *second, *largest;
 	uint8_t *codes;
 };
 
@@ -159,6 +165,18 @@ static void fit_row(struct train_layer *l, uint32_t row, const float *target, co
 	}
 }
 
+/* One more base: the signs of what @p of them leave. */
+static void add_base(const float *w, uint8_t *codes, uint32_t n, const double *fitted, uint32_t p)
+{
+	for (uint32_t t = 0; t < n; t++) {
+		double rest = (double) w[t];
+
+		for (uint32_t i = 0; i < p; i++)
+			rest -= codes[t] >> (p - 1 - i) & 1 ? fitted[i] : -fitted[i];
+		codes[t] = (uint8_t) (codes[t] << 1 | (rest >= 0));
+	}
+}
+
 /* Structured sketching: signs of the residual, all scales fitted again for each plane (A5.2). */
 static void sketch_row(struct train_layer *l, uint32_t row)
 {
@@ -166,20 +184,19 @@ static void sketch_row(struct train_layer *l, uint32_t row)
 	const float *w = l->weight + (size_t) row * l->columns;
 	uint8_t *codes = a->codes + (size_t) row * l->columns;
 	float *alpha = a->alpha + (size_t) row * l->planes;
-	double fitted[BITS_PLANES_MAX] = {};
+	double fitted[BITS_PLANES_MAX] = {}, all = 0, left;
+	uint32_t p = 0;
 
-	for (uint32_t p = 1; p <= l->planes; p++) {
-		for (uint32_t t = 0; t < l->columns; t++) {
-			double rest = (double) w[t];
-
-			for (uint32_t i = 0; i + 1 < p; i++)
-				rest -= codes[t] >> (p - 2 - i) & 1 ? fitted[i] : -fitted[i];
-			codes[t] = (uint8_t) (codes[t] << 1 | (rest >= 0));
-		}
-		(void) fit_scales(fitted, w, codes, l->columns, p);
+	for (uint32_t t = 0; t < l->columns; t++)
+		all += (double) w[t] * (double) w[t];
+	for (left = all; p < l->planes && left > SKETCHED * all; p++) {
+		add_base(w, codes, l->columns, fitted, p);
+		left = fit_scales(fitted, w, codes, l->columns, p + 1);
 	}
-	for (uint32_t i = 0; i < l->planes; i++) {
-		alpha[i] = fabsf((float) fitted[i]) + 1e-12f;
+	for (uint32_t t = 0; t < l->columns; t++)
+		codes[t] = (uint8_t) (codes[t] << (l->planes - p));
+	for (uint32_t i = 0; i < p; i++) {
+		alpha[i] = fabsf((float) fitted[i]);
 		for (uint32_t t = 0; fitted[i] < 0 && t < l->columns; t++)
 			codes[t] ^= (uint8_t) (1u << (l->planes - 1 - i));
 	}
@@ -194,17 +211,19 @@ static int alq_init(struct train_layer *l, struct error *reterr)
 
 	if (!a)
 		return -ENOMEM;
-	a->alpha = calloc(scales, sizeof *a->alpha);
+	a->alpha = calloc(3 * scales, sizeof *a->alpha);
 	a->hat = calloc(4 * n, sizeof *a->hat);
 	a->codes = calloc(n, 1);
 	if (!a->alpha || !a->hat || !a->codes)
 		return -ENOMEM;
+	a->alpha_second = a->alpha + scales;
+	a->alpha_largest = a->alpha_second + scales;
 	a->first = a->hat + n;
 	a->second = a->first + n;
 	a->largest = a->second + n;
 	for (uint32_t row = 0; row < l->rows; row++)
 		sketch_row(l, row);
-	r = train_store_block(l->store, a->alpha, scales * sizeof *a->alpha);
+	r = train_store_block(l->store, a->alpha, 3 * scales * sizeof *a->alpha);
 	if (r >= 0)
 		r = train_store_block(l->store, a->codes, n);
 	return r < 0 ? r : train_store_block(l->store, a->hat, 4 * n * sizeof *a->hat);
@@ -264,22 +283,47 @@ static void step_bases(struct train_layer *l, uint32_t row, float g, float h, bo
 	decode_row(l, row);
 }
 
-/* G and H of one alpha: those of the weights, through B. */
+/* B^T x of one base. @x: of the row's weights */
+static double along_base(const struct train_layer *l, uint32_t row, uint32_t plane, const float *x)
+{
+	const uint8_t *codes = ((const struct alq *) l->own)->codes + (size_t) row * l->columns;
+	double sum = 0;
+
+	for (uint32_t t = 0; t < l->columns; t++)
+		sum += (double) (codes[t] >> (l->planes - 1 - plane) & 1 ? x[t] : -x[t]);
+	return sum;
+}
+
+/* Moments of the alphas' gradients. Where bases may have changed they are those of the weights, through B. */
+static void alpha_moments(struct train_layer *l, uint32_t row, bool bases)
+{
+	struct alq *a = l->own;
+	size_t at = (size_t) row * l->columns;
+	double second = 0, largest = 0;
+
+	for (uint32_t t = 0; bases && t < l->columns; t++) {
+		second += (double) a->second[at + t];
+		largest += (double) a->largest[at + t];
+	}
+	for (uint32_t i = 0; i < l->planes; i++) {
+		float *s = &a->alpha_second[(size_t) row * l->planes + i];
+		float *most = &a->alpha_largest[(size_t) row * l->planes + i];
+		float g = bases ? 0 : (float) along_base(l, row, i, l->weight_grad + at);
+
+		*s = bases ? (float) second : BETA_2 * *s + (1 - BETA_2) * g * g;
+		*most = bases ? (float) largest : fmaxf(*most, *s);
+	}
+}
+
+/* G and H of one alpha. */
 static void scale_model(const struct train_layer *l, uint32_t row, uint32_t plane, float g, float h,
 	double *pseudo, double *curvature)
 {
 	const struct alq *a = l->own;
-	size_t at = (size_t) row * l->columns;
-	double first = 0, largest = 0;
+	float largest = a->alpha_largest[(size_t) row * l->planes + plane];
 
-	for (uint32_t t = 0; t < l->columns; t++) {
-		bool up = a->codes[at + t] >> (l->planes - 1 - plane) & 1;
-
-		first += (double) (up ? a->first[at + t] : -a->first[at + t]);
-		largest += (double) a->largest[at + t];
-	}
-	*pseudo = first * (double) g;
-	*curvature = (sqrt(largest) + (double) EPSILON) * (double) h;
+	*pseudo = along_base(l, row, plane, a->first + (size_t) row * l->columns) * (double) g;
+	*curvature = (sqrt((double) largest) + (double) EPSILON) * (double) h;
 }
 
 static void step_coordinates(struct train_layer *l, uint32_t row, float g, float h)
@@ -311,9 +355,12 @@ static int alq_stepped(struct train_layer *l, const struct train_moment *m)
 	if (phase == LATENT && (double) (m->step - 1) < PRUNED * (double) m->steps)
 		memcpy(l->weight, a->hat, size_of(l) * sizeof *l->weight);
 	for (uint32_t row = 0; row < l->rows; row++) {
-		if (phase == BASES || phase == LATENT)
+		bool bases = phase == BASES || phase == LATENT;
+
+		if (bases)
 			step_bases(l, row, g, h, phase == LATENT, scratch);
-		else if (phase == COORDINATES || phase == REST)
+		alpha_moments(l, row, bases);
+		if (phase == COORDINATES || phase == REST)
 			step_coordinates(l, row, g, h);
 	}
 	return 0;
@@ -369,7 +416,7 @@ static void prune(struct train_layer *l, const struct candidate *c)
 static double average_now(const struct train_layer *l, const struct train_moment *m)
 {
 	double round = m->t / PRUNED * ROUNDS, part = round - floor(round);
-	double done = fmin((floor(round) + fmax((part - 0.6) / 0.4, 0)) / ROUNDS, 1);
+	double done = (floor(round) + fmin(fmax((part - 0.6) / 0.3, 0), 1)) / ROUNDS;
 
 	return l->planes + done * ((l->average > 0 ? (double) l->average : l->planes / 2.0) - l->planes);
 }
@@ -424,20 +471,36 @@ static void order_row(const struct train_layer *l, uint32_t row, uint32_t *order
 	}
 }
 
+/* As many planes as the widest row has. */
+static uint32_t planes_left(const struct train_layer *l)
+{
+	const struct alq *a = l->own;
+	uint32_t most = 1;
+
+	for (uint32_t row = 0; row < l->rows; row++) {
+		uint32_t left = 0;
+
+		for (uint32_t i = 0; i < l->planes; i++)
+			left += a->alpha[(size_t) row * l->planes + i] != 0;
+		most = MAX_OF(most, left);
+	}
+	return most;
+}
+
 static int alq_codes(struct train_layer *l, struct coded *ret, struct error *reterr)
 {
 	const struct alq *a = l->own;
-	uint32_t order[BITS_PLANES_MAX];
-	int r = coded_allocate(ret, CODING_SUM, l->rows, l->columns, l->columns, l->planes, false, reterr);
+	uint32_t order[BITS_PLANES_MAX], planes = planes_left(l);
+	int r = coded_allocate(ret, CODING_SUM, l->rows, l->columns, l->columns, planes, false, reterr);
 
 	for (uint32_t row = 0; r >= 0 && row < l->rows; row++) {
 		order_row(l, row, order);
-		for (uint32_t p = 0; p < l->planes; p++)
-			ret->alpha[(size_t) row * l->planes + p] = a->alpha[(size_t) row * l->planes + order[p]];
+		for (uint32_t p = 0; p < planes; p++)
+			ret->alpha[(size_t) row * planes + p] = a->alpha[(size_t) row * l->planes + order[p]];
 		for (size_t i = (size_t) row * l->columns; i < (size_t) (row + 1) * l->columns; i++)
-			for (uint32_t p = 0; p < l->planes; p++)
+			for (uint32_t p = 0; p < planes; p++)
 				if (a->codes[i] >> (l->planes - 1 - order[p]) & 1)
-					ret->codes[i] |= (uint8_t) (1u << (l->planes - 1 - p));
+					ret->codes[i] |= (uint8_t) (1u << (planes - 1 - p));
 	}
 	return r;
 }
@@ -458,7 +521,7 @@ const struct train_method train_alq = {
 	.name = "alq",
 	.help = "bases and scales by a model of the loss, fewer where they matter less (ALQ)",
 	.planes_min = 1,
-	.planes_max = 6,
+	.planes_max = BITS_PLANES_MAX,
 	.planes_default = 4,
 	.init = alq_init,
 	.prepare = alq_prepare,

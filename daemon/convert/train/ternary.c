@@ -34,7 +34,7 @@ int ternary_codes(struct coded *ret, const struct train_layer *l, const float *s
 		uint8_t *codes = c.codes + (size_t) row * l->columns;
 
 		c.alpha[2 * row] = c.alpha[2 * row + 1] = scale[row] / 2;
-		c.alpha_at[row] = ternary_scale(w, l->columns, 0);
+		c.alpha_at[row] = ternary_scale(w, l->columns, -1);
 		for (uint32_t t = 0; t < l->columns; t++) {
 			bool positive = w[t] >= 0, zero = !(fabsf(w[t]) > threshold[row]);
 

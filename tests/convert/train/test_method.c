@@ -182,6 +182,36 @@ static void test_layers_learn_their_widths(void)
 	CU_ASSERT(average_bits(n) <= 2.5 && average_bits(n) >= 2);
 }
 
+/* Less than a bit of an average weight: rows whose planes are all gone. */
+static void test_rows_without_planes(void)
+{
+	_cleanup_(network_unrefp) struct network *n = NULL;
+	struct train t = job(train_method_find("alq"));
+	double bits = 0, weights = 0;
+	uint32_t empty = 0;
+
+	make_data();
+	t.options.planes = t.import.options.planes = 2;
+	t.options.average = 0.75f;
+	n = check_run(&t);
+	for (uint32_t i = 0; i < n->n_matrices; i++) {
+		const struct matrix *m = &n->matrices[i];
+
+		for (uint32_t row = 0; !m->fixed && row < m->rows; row++) {
+			uint32_t planes = 0;
+
+			for (uint32_t p = 0; p < m->planes; p++)
+				planes += m->alpha[(size_t) row * m->planes + p] > 0;
+			bits += (double) planes * m->columns;
+			weights += m->columns;
+			empty += planes == 0;
+		}
+	}
+	printf(", %.2f bits on average, %u rows empty", bits / weights, empty);
+	CU_ASSERT(bits / weights <= 0.75 && bits / weights > 0.7);
+	CU_ASSERT(empty > 0);
+}
+
 static void test_methods_learn_and_export(void)
 {
 	const char *only = getenv("BITSHED_TEST_METHOD");
@@ -403,7 +433,8 @@ static int child(char **argv)
 int main(int argc, char **argv)
 {
 	CU_TestInfo tests[] = {TEST(methods_learn_and_export), TEST(quantnet_in_planes),
-		TEST(layers_learn_their_widths), TEST(few_activation_bits), TEST(one_bit_of_both),
+		TEST(layers_learn_their_widths), TEST(rows_without_planes),
+		TEST(few_activation_bits), TEST(one_bit_of_both),
 		TEST(onnx_files_come_back),
 		TEST(training_begins_at_the_network), TEST(a_killed_run_ends_the_same),
 		TEST(checkpoints_of_others_are_refused), TEST(divergence_is_told), TEST(cleanup), CU_TEST_INFO_NULL};
