@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * BWN, binary weight networks, the weights of XNOR-Net (methods B14): sign times the mean magnitude of a
- * row; the gradient goes straight through.
+ * BWN, binary weight networks, and XNOR-Net (methods B14): sign times the mean magnitude of a row.
+ *
+ * XNOR-Net is this method with --activation-bits 1. What stands behind a ReLU becomes 0 or a step that is
+ * learned: a sign about half a step, with half a step as its scale, and a constant, which normalisation takes
+ * up; the gradient passes within that scale of the sign's border, as the paper's does. The kernels count
+ * bits of both sides.
+ *
+ * Our choices: the gradient of weights goes straight through, and latent ones are kept where a sign can still
+ * change (the paper's factor 1 / n + scale is one for a whole row, whose length normalisation takes up); a
+ * scale for the tensor, not one for each place of the picture.
  */
 #include "convert/train/binary.h"
 
@@ -56,7 +64,7 @@ int binary_clip(struct train_layer *l, const struct train_moment *m)
 
 const struct train_method train_bwn = {
 	.name = "bwn",
-	.help = "one plane, straight-through (BWN, the weights of XNOR-Net)",
+	.help = "one plane, straight-through (BWN; XNOR-Net with --activation-bits 1)",
 	.planes_min = 1,
 	.planes_max = 1,
 	.planes_default = 1,
