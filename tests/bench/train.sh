@@ -29,13 +29,17 @@ runs() {
 	slq5 8 --method slq --planes 5 --rate 0.005
 	slq4 8 --method slq --planes 4 --rate 0.005
 	quantnet 24 --method quantnet --rate 0.02
+	quantnet-2 16 --method quantnet --planes 2 --rate 0.02
 	alq-2 20 --method alq --average-bits 2
 	alq-1 24 --method alq --average-bits 1
 	twn 16 --method twn --rate 0.01
 	bwn 24 --method bwn --rate 0.02
+	xnor 24 --method bwn --activation-bits 1 --rate 0.02
 	kurtosis 24 --method kurtosis --rate 0.02
+	bitat 24 --method bitat --rate 0.02
 	inq 8 --method inq --rate 0.005
 	cpq 12 --method cpq --rate 0.01
+	cpq-2.5 16 --method cpq --planes 4 --average-bits 2.5 --rate 0.01
 	soft-to-hard 16 --method soft-to-hard --rate 0.01
 	dqa 16 --method dqa --rate 0.01
 	quantization-networks 16 --method quantization-networks --rate 0.01
