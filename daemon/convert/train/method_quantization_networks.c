@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Quantization Networks (methods B3), ternary: a weight becomes alpha times a sum of two sigmoids of
- * T (beta w - b), less one, and T grows until they are steps. Alpha and beta are learned for each layer,
- * the borders b stay at -0.05 and 0.05. Every gradient is that of the formula.
+ * Quantization Networks (methods B3): a weight becomes alpha times a stair of sigmoids of T (beta w - b), one
+ * for each step from one level to the next, and T grows until they are steps. Alpha and beta are learned for
+ * each layer; the borders b lie between the clusters of beta w, those next to zero at -0.05 and 0.05, and
+ * stay. Every gradient is that of the formula.
  *
- * Our choices: T rises evenly from T_FIRST to T_LAST over the first HARD of the run; then weights are what
- * the steps give, and alpha, biases and normalisation go on.
+ * Levels are the paper's: -1 and 1; -1, 0, 1; 0 and powers of two up to 4; whole numbers up to 15. Our
+ * choices: whole numbers up to 7 with four planes, which it does not have; T rises evenly from T_FIRST to
+ * T_LAST over the first HARD of the run; then weights are what the steps give, and alpha, biases and
+ * normalisation go on.
  */
 #include <errno.h>
 #include <math.h>
+#include <string.h>
 
 #include "convert/train/ternary.h"
 
@@ -16,16 +20,87 @@
 #define T_FIRST 5.0f
 #define T_LAST 250.0f
 #define HARD 0.85
+#define LEVELS_MAX 31
+#define ROUNDS 20
 
 /**
- * struct qn - @scale: alpha and beta, trained
+ * struct qn - @scale: alpha and beta, trained; @border: kept
+ * @n: levels; @level: ascending, whole numbers
  */
 struct qn {
-	float scale[2], grad[2], sharp;
+	float scale[2], grad[2], sharp, level[LEVELS_MAX], border[LEVELS_MAX - 1];
+	uint32_t n;
 	bool hard;
 };
 
 enum { ALPHA, BETA };
+
+static size_t size_of(const struct train_layer *l)
+{
+	return (size_t) l->rows * l->columns;
+}
+
+static void set_levels(struct qn *q, uint32_t planes)
+{
+	static const float few[] = {-4, -2, -1, 0, 1, 2, 4};
+	int most = (1 << (planes - 1)) - 1;
+
+	if (planes == 1) {
+		q->level[q->n++] = -1;
+		q->level[q->n++] = 1;
+		return;
+	}
+	if (planes == 3) {
+		memcpy(q->level, few, sizeof few);
+		q->n = ARRAY_SIZE(few);
+		return;
+	}
+	for (int i = -most; i <= most; i++)
+		q->level[q->n++] = (float) i;
+}
+
+/* Lloyd's rounds on beta w. @centre: [q->n], ascending, in and out */
+static void find_clusters(const struct train_layer *l, float *centre)
+{
+	const struct qn *q = l->own;
+
+	for (int k = 0; k < ROUNDS; k++) {
+		double sum[LEVELS_MAX] = {};
+		uint32_t count[LEVELS_MAX] = {};
+
+		for (size_t i = 0; i < size_of(l); i++) {
+			float x = q->scale[BETA] * l->weight[i];
+			uint32_t at = 0;
+
+			while (at + 1 < q->n && x > (centre[at] + centre[at + 1]) / 2)
+				at++;
+			sum[at] += (double) x;
+			count[at]++;
+		}
+		for (uint32_t j = 0; j < q->n; j++)
+			if (count[j])
+				centre[j] = (float) (sum[j] / count[j]);
+	}
+}
+
+static void set_borders(const struct train_layer *l)
+{
+	struct qn *q = l->own;
+	float centre[LEVELS_MAX];
+
+	memcpy(centre, q->level, sizeof centre);
+	find_clusters(l, centre);
+	for (uint32_t i = 0; i + 1 < q->n; i++) {
+		float middle = (centre[i] + centre[i + 1]) / 2;
+
+		if (q->n == 2)
+			q->border[i] = 0;
+		else if (q->level[i] < 0)
+			q->border[i] = q->level[i + 1] == 0 ? -BORDER : fminf(middle, -BORDER);
+		else
+			q->border[i] = q->level[i] == 0 ? BORDER : fmaxf(middle, BORDER);
+	}
+}
 
 static int qn_init(struct train_layer *l, struct error *reterr)
 {
@@ -35,11 +110,15 @@ static int qn_init(struct train_layer *l, struct error *reterr)
 
 	if (!q)
 		return -ENOMEM;
-	for (size_t i = 0; i < (size_t) l->rows * l->columns; i++)
+	set_levels(q, l->planes);
+	for (size_t i = 0; i < size_of(l); i++)
 		most = fmaxf(most, fabsf(l->weight[i]));
-	q->scale[BETA] = most > 0 ? 5 / (4 * most) : 1;
+	q->scale[BETA] = most > 0 ? 5 * q->level[q->n - 1] / (4 * most) : 1;
 	q->scale[ALPHA] = 1 / q->scale[BETA];
+	set_borders(l);
 	r = train_store_param(l->store, q->scale, q->grad, 2, false, 0.01f);
+	if (r >= 0)
+		r = train_store_block(l->store, q->border, sizeof q->border);
 	return r < 0 ? r : train_store_block(l->store, &q->hard, sizeof q->hard);
 }
 
@@ -58,18 +137,31 @@ static float sigmoid(float z)
 	return 1 / (1 + expf(-fminf(fmaxf(z, -10), 10)));
 }
 
-/* Between -1 and 1. @slope: by beta w */
+/* How many borders lie below @x. */
+static uint32_t place(const struct qn *q, float x)
+{
+	uint32_t at = 0;
+
+	while (at + 1 < q->n && x > q->border[at])
+		at++;
+	return at;
+}
+
+/* Between the first and the last level. @slope: by beta w */
 static float shape(const struct qn *q, float w, float *slope)
 {
-	float x = q->scale[BETA] * w, a, b;
+	float x = q->scale[BETA] * w, y = q->level[0];
 
 	*slope = 0;
 	if (q->hard)
-		return (float) ((x > -BORDER) + (x > BORDER) - 1);
-	a = sigmoid(q->sharp * (x + BORDER));
-	b = sigmoid(q->sharp * (x - BORDER));
-	*slope = q->sharp * (a * (1 - a) + b * (1 - b));
-	return a + b - 1;
+		return q->level[place(q, x)];
+	for (uint32_t i = 0; i + 1 < q->n; i++) {
+		float step = q->level[i + 1] - q->level[i], s = sigmoid(q->sharp * (x - q->border[i]));
+
+		y += step * s;
+		*slope += step * q->sharp * s * (1 - s);
+	}
+	return y;
 }
 
 static void qn_weights(struct train_layer *l, uint32_t planes, float *hat)
@@ -77,7 +169,7 @@ static void qn_weights(struct train_layer *l, uint32_t planes, float *hat)
 	const struct qn *q = l->own;
 	float slope;
 
-	for (size_t i = 0; i < (size_t) l->rows * l->columns; i++)
+	for (size_t i = 0; i < size_of(l); i++)
 		hat[i] = q->scale[ALPHA] * shape(q, l->weight[i], &slope);
 }
 
@@ -86,7 +178,7 @@ static void qn_gradient(struct train_layer *l, uint32_t planes, const float *gra
 	struct qn *q = l->own;
 	double alpha = 0, beta = 0;
 
-	for (size_t i = 0; i < (size_t) l->rows * l->columns; i++) {
+	for (size_t i = 0; i < size_of(l); i++) {
 		float slope, y = shape(q, l->weight[i], &slope);
 
 		l->weight_grad[i] += grad[i] * q->scale[ALPHA] * q->scale[BETA] * slope;
@@ -97,7 +189,7 @@ static void qn_gradient(struct train_layer *l, uint32_t planes, const float *gra
 	q->grad[BETA] += (float) beta;
 }
 
-static int qn_codes(struct train_layer *l, struct coded *ret, struct error *reterr)
+static int three_codes(const struct train_layer *l, struct coded *ret, struct error *reterr)
 {
 	_cleanup_free_ float *scale = calloc(l->rows, 2 * sizeof *scale);
 	const struct qn *q = l->own;
@@ -111,6 +203,22 @@ static int qn_codes(struct train_layer *l, struct coded *ret, struct error *rete
 	return ternary_codes(ret, l, scale, scale + l->rows, reterr);
 }
 
+/* A table of levels; codes that no weight has are the last one. */
+static int qn_codes(struct train_layer *l, struct coded *ret, struct error *reterr)
+{
+	const struct qn *q = l->own;
+	int r;
+
+	if (l->planes == 2)
+		return three_codes(l, ret, reterr);
+	r = coded_allocate(ret, CODING_LEVEL, l->rows, l->columns, l->columns, l->planes, true, reterr);
+	for (uint32_t j = 0; r >= 0 && j < 1u << l->planes; j++)
+		ret->level[j] = q->scale[ALPHA] * q->level[MIN_OF(j, q->n - 1)];
+	for (size_t i = 0; r >= 0 && i < size_of(l); i++)
+		ret->codes[i] = (uint8_t) place(q, q->scale[BETA] * l->weight[i]);
+	return r;
+}
+
 static void qn_done(struct train_layer *l)
 {
 	free(l->own);
@@ -118,9 +226,9 @@ static void qn_done(struct train_layer *l)
 
 const struct train_method train_quantization_networks = {
 	.name = "quantization-networks",
-	.help = "ternary weights by sigmoids that become steps (Quantization Networks)",
-	.planes_min = 2,
-	.planes_max = 2,
+	.help = "few levels by sigmoids that become steps (Quantization Networks)",
+	.planes_min = 1,
+	.planes_max = 5,
 	.planes_default = 2,
 	.init = qn_init,
 	.prepare = qn_prepare,

@@ -114,7 +114,10 @@ static void test_dqa(void)
 
 static void test_quantization_networks(void)
 {
+	check("quantization-networks", 1, 0, false);
 	check("quantization-networks", 2, 0, false);
+	check("quantization-networks", 3, 0, false);
+	check("quantization-networks", 5, 0, false);
 }
 
 /* Its sharpness follows the distances and counts as constant: it is found once. */

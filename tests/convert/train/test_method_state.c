@@ -12,6 +12,7 @@
 #define COLUMNS 36
 #define SIZE ((size_t) ROWS * COLUMNS)
 #define STEPS 40
+#define EVERY 4 /* steps between two places where runs are broken off: the first and the last is one */
 
 /**
  * struct run - layers under way; the loss is the squared distance of their weights to drawn ones
@@ -166,19 +167,20 @@ static void check_same(struct run *a, struct run *b, uint64_t broken_at)
 /* @average: bits that are asked for; 0: none */
 static void check(const struct train_method *m, uint32_t planes, float average)
 {
-	struct run *whole = run_new(m, planes, average), *broken[STEPS + 1];
+	struct run *whole = run_new(m, planes, average), *broken[STEPS / EVERY + 1];
 
 	for (uint64_t i = 0; i < STEPS; i++) {
-		broken[i] = taken_up(whole);
+		if (i % EVERY == 0)
+			broken[i / EVERY] = taken_up(whole);
 		run_step(whole);
 	}
-	broken[STEPS] = taken_up(whole);
+	broken[STEPS / EVERY] = taken_up(whole);
 	for (uint32_t i = 0; i < LAYERS; i++)
 		check_codes(whole, i);
-	for (uint64_t i = 0; i <= STEPS; i++) {
+	for (uint64_t i = 0; i <= STEPS / EVERY; i++) {
 		while (broken[i]->step < STEPS)
 			run_step(broken[i]);
-		check_same(whole, broken[i], i);
+		check_same(whole, broken[i], i * EVERY);
 		run_free(broken[i]);
 	}
 	run_free(whole);
