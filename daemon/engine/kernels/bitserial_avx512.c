@@ -78,11 +78,8 @@ static void load_words(const struct block *b, uint32_t plane, uint32_t half, uin
 	__m512i v[8], t[8];
 
 #pragma GCC unroll 8
-	for (uint32_t r = 0; r < 8; r++, row += w->words) {
+	for (uint32_t r = 0; r < 8; r++, row += w->words)
 		v[r] = _mm512_maskz_loadu_epi64(half + r < b->rows ? mask : 0, row);
-		/* rows lie too far apart for the processor to guess the next block's */
-		_mm_prefetch(row + (size_t) ROWS * w->words, _MM_HINT_T0);
-	}
 	/* t[2p] and t[2p + 1]: even and odd words of rows 2p and 2p + 1, a pair of words per lane */
 	ZIP(0, 1)
 	ZIP(2, 3)
@@ -199,6 +196,36 @@ static void load_rows(const struct block *b)
 	load_bases(b);
 }
 
+/*
+ * The rows that come next, of these words or the first ones of the next: they lie too far apart for the
+ * processor to guess them, and while columns are multiplied there is time. (Not inlined, compilers take it for a
+ * function without effect.)
+ */
+INLINED void prefetch_rows(const struct block *b)
+{
+	const struct kernel_matrix *w = b->w;
+	const bool same = b->row + ROWS < w->rows;
+	const uint32_t first = same ? b->first : b->first + BLOCK_WORDS, row = same ? b->row + ROWS : 0;
+	const size_t word = (size_t) row * w->words + first;
+	const size_t group = (size_t) row * w->groups + first / w->group_words;
+
+	if (first >= w->words)
+		return;
+	for (uint32_t r = 0; r < ROWS; r++) {
+		const size_t at = group + (size_t) r * w->groups;
+
+		for (uint32_t i = 0; i < w->planes; i++) {
+			const uint64_t *from = w->plane[i] + word + (size_t) r * w->words;
+
+			_mm_prefetch(from, _MM_HINT_T0);
+			_mm_prefetch(from + BLOCK_WORDS / 2, _MM_HINT_T0);
+			_mm_prefetch(from + BLOCK_WORDS - 1, _MM_HINT_T0);
+		}
+		_mm_prefetch(w->step + at * w->planes, _MM_HINT_T0);
+		_mm_prefetch(w->base + at, _MM_HINT_T0);
+	}
+}
+
 /* Numbers of each word, at most 64 * 15, to sums of units, two to 32 bits. */
 static void store_sums(const struct block *b, __m512i low, __m512i high, uint32_t *sum)
 {
@@ -298,19 +325,31 @@ INLINED __m512i count_word(__m512i weights, uint64_t values)
 	return _mm512_popcnt_epi64(_mm512_and_si512(weights, _mm512_set1_epi64((long long) values)));
 }
 
-INLINED __m512i count_unit(const __m512i w[2], const uint64_t *values, uint32_t planes, uint32_t unit)
+/* One plane of values. */
+INLINED __m512i count_plane(const __m512i w[2], const uint64_t *values, uint32_t unit)
 {
-	__m512i sum = _mm512_setzero_si512();
+	__m512i one = count_word(w[0], values[0]);
 
+	return unit == 1 ? one : _mm512_add_epi64(one, count_word(w[1], values[1]));
+}
+
+/*
+ * Upon @sum, all planes of values times the step. Of two planes each goes by itself, the upper one with the
+ * step twice: one product, where bringing both together first takes two additions.
+ */
+INLINED __m512i add_unit(__m512i sum, const __m512i w[2], const uint64_t *values, uint32_t planes,
+	uint32_t unit, __m512i step, __m512i twice)
+{
+	__m512i all = count_plane(w, values + (planes - 1) * BLOCK_WORDS, unit);
+
+	if (planes == 2)
+		return _mm512_dpwssd_epi32(
+			_mm512_dpwssd_epi32(sum, all, twice), count_plane(w, values, unit), step);
 #pragma GCC unroll 4
-	for (uint32_t m = planes; m-- > 0;) {
-		__m512i one = count_word(w[0], values[m * BLOCK_WORDS]);
-
-		if (unit == 2)
-			one = _mm512_add_epi64(one, count_word(w[1], values[m * BLOCK_WORDS + 1]));
-		sum = m == planes - 1 ? one : _mm512_add_epi64(_mm512_add_epi64(sum, sum), one);
-	}
-	return sum;
+	for (uint32_t m = planes - 1; m-- > 0;)
+		all = _mm512_add_epi64(
+			_mm512_add_epi64(all, all), count_plane(w, values + m * BLOCK_WORDS, unit));
+	return _mm512_dpwssd_epi32(sum, all, step);
 }
 
 /* Compilers keep sums in registers only when each has a name. */
@@ -329,38 +368,52 @@ INLINED __m512i count_unit(const __m512i w[2], const uint64_t *values, uint32_t 
 		const uint64_t *values = from + (n) * COLUMN_WORDS(planes);                        \
                                                                                                    \
 		__asm__ volatile("" : "+v"(a##n), "+v"(b##n));                                     \
-		a##n = _mm512_dpwssd_epi32(a##n, count_unit(w.low, values, planes, unit), low);    \
-		b##n = _mm512_dpwssd_epi32(b##n, count_unit(w.high, values, planes, unit), high);  \
+		a##n = add_unit(a##n, w.low, values, planes, unit, low, low2);                     \
+		b##n = add_unit(b##n, w.high, values, planes, unit, high, high2);                  \
 	}
+#define FENCE(n) __asm__ volatile("" : "+v"(a##n), "+v"(b##n));
 /* From low halves of the lanes to 16 rows side by side. */
 #define JOIN(n) a##n = _mm512_permutex2var_epi32(a##n, even, b##n);
 #define ADD_BASE(n)                                                                                \
 	a##n = _mm512_dpwssd_epi32(a##n, base, _mm512_set1_epi32((int32_t) o.sum[n][i]));
 #define PUT(n) put(&o, n, a##n);
 
+/* Unit @u, which has @unit words. */
+#define ADD_UNIT(count, u, unit_words)                                                             \
+	{                                                                                          \
+		const uint32_t unit = unit_words;                                                  \
+		const uint32_t *scale = b->scratch->scale[b->group_of[u] * b->w->planes];          \
+                                                                                                   \
+		for (uint32_t i = 0; i < b->w->planes; i++, scale += ROWS) {                       \
+			struct words w = load_unit(b->scratch->plane[i][(u) * most], unit);        \
+			__m512i low = load_scale(scale), high = load_scale(scale + 8);             \
+			__m512i low2 = _mm512_add_epi16(low, low);                                 \
+			__m512i high2 = _mm512_add_epi16(high, high);                              \
+                                                                                                   \
+			/* else all of a unit is broadcast at once, to the stack */                \
+			__asm__ volatile("" : "+r"(from));                                         \
+			EACH_##count(COUNT)                                                        \
+		}                                                                                  \
+	}
+
 /* @planes, @unit: constants, for the more frequent ones */
 #define DEFINE_MULTIPLY(count)                                                                     \
 	INLINED void multiply_at_##count(                                                          \
-		const struct block *b, uint32_t column, uint32_t planes, uint32_t unit)            \
+		const struct block *b, uint32_t column, uint32_t planes, uint32_t most)            \
 	{                                                                                          \
 		const __m512i even =                                                               \
 			_mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0); \
 		const uint64_t *from = b->scratch->column + column * COLUMN_WORDS(planes);         \
 		const struct output o = output_at(b, column);                                      \
+		const uint32_t whole = b->words / most;                                            \
 		EACH_##count(DECLARE)                                                              \
                                                                                                    \
-		for (uint32_t u = 0; u < b->units; u++, from += unit) {                            \
-			const uint32_t *scale = b->scratch->scale[b->group_of[u] * b->w->planes];  \
-                                                                                                   \
-			for (uint32_t i = 0; i < b->w->planes; i++, scale += ROWS) {               \
-				struct words w = load_unit(b->scratch->plane[i][u * unit], unit);  \
-				__m512i low = load_scale(scale), high = load_scale(scale + 8);     \
-                                                                                                   \
-				/* else all of a unit is broadcast at once, to the stack */        \
-				__asm__ volatile("" : "+r"(from));                                 \
-				EACH_##count(COUNT)                                                \
-			}                                                                          \
-		}                                                                                  \
+		for (uint32_t u = 0; u < whole; u++, from += most)                                 \
+			ADD_UNIT(count, u, most)                                                   \
+		EACH_##count(FENCE)                                                                \
+		if (whole < b->units)                                                              \
+			ADD_UNIT(count, whole, 1)                                                  \
+		EACH_##count(FENCE)                                                                \
 		EACH_##count(JOIN)                                                                 \
 		for (uint32_t i = 0; i < o.pairs; i++) {                                           \
 			__m512i base = _mm512_load_si512(o.base[i]);                               \
@@ -427,6 +480,7 @@ static void multiply_tile(struct block *b)
 			b->rows = w->rows - b->row < ROWS ? w->rows - b->row : ROWS;
 			b->mask = first_ones(b->rows);
 			load_rows(b);
+			prefetch_rows(b);
 			multiply_columns(b);
 		}
 	}
