@@ -82,6 +82,15 @@ static void make_sum(struct kernel_matrix *w, const struct shape_case *c)
 	w->base = base;
 }
 
+/* What int8 weights have, but for one level now and then. */
+static void make_plain(int8_t *level, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		level[i] = (int8_t) (i % 256 == 0 ? -127 : (int32_t) (i % 256) - 128);
+	if (random_below(2))
+		level[random_below((uint32_t) n)] = 5;
+}
+
 static void make_level(struct kernel_matrix *w, const struct shape_case *c)
 {
 	uint32_t tables = random_below(2) ? 1 : w->rows;
@@ -92,6 +101,8 @@ static void make_level(struct kernel_matrix *w, const struct shape_case *c)
 	for (size_t i = 0; i < n; i++)
 		level[i] = (int8_t) (c->limit ? (c->fill_w == FILL_ZEROS ? -127 : 127) :
 						(int32_t) random_below(255) - 127);
+	if (w->planes == 8 && random_below(2))
+		make_plain(level, n);
 	w->level = level;
 }
 

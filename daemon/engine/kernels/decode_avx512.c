@@ -22,13 +22,31 @@
  * struct row - one row being decoded
  * @step, @base: sum coding, of this group
  * @table: level coding, filled up with zeros
+ * @plain: of eight planes, the levels are the numbers themselves: 128 less than their index, -127 the least
  */
 struct row {
 	const struct kernel_matrix *w;
 	uint32_t row;
 	__m512i step[BITS_PLANES_MAX], base;
 	_Alignas(16) int8_t table[256];
+	bool plain;
 };
+
+/* What plain int8 becomes where its planes are kept: the first layer of most networks. */
+static bool is_plain(const int8_t level[256])
+{
+	const __m512i ramp = _mm512_cvtepi8_epi16(_mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+		16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31));
+	__mmask32 differ = 0;
+
+	for (int i = 0; i < 256; i += 32) {
+		__m512i number = _mm512_add_epi16(ramp, _mm512_set1_epi16((int16_t) (i - 128)));
+
+		differ |= _mm512_cmpneq_epi16_mask(_mm512_max_epi16(number, _mm512_set1_epi16(-127)),
+			_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *) (level + i))));
+	}
+	return differ == 0;
+}
 
 INLINED void row_start(struct row *d, const struct kernel_matrix *w, uint32_t row)
 {
@@ -38,7 +56,11 @@ INLINED void row_start(struct row *d, const struct kernel_matrix *w, uint32_t ro
 #pragma GCC unroll 8
 	for (uint32_t i = 0; i < BITS_PLANES_MAX; i++)
 		d->step[i] = d->base;
+	d->plain = false;
 	if (!w->level)
+		return;
+	d->plain = w->planes == 8 && is_plain(w->level + (size_t) row * w->level_stride);
+	if (d->plain)
 		return;
 	memset(d->table, 0, sizeof d->table);
 	memcpy(d->table, w->level + (size_t) row * w->level_stride, (size_t) 1 << w->planes);
@@ -81,6 +103,8 @@ INLINED __m512i weights_level(const struct row *d, uint32_t planes, uint32_t wor
 	for (uint32_t i = 0; i < planes; i++)
 		index = _mm512_mask_add_epi8(index, row_bits(d, i, word), index,
 			_mm512_set1_epi8((char) (1u << (planes - 1 - i))));
+	if (planes == 8 && d->plain)
+		return _mm512_max_epi8(_mm512_xor_si512(index, _mm512_set1_epi8(-128)), _mm512_set1_epi8(-127));
 	low = _mm512_and_si512(index, nibble);
 	high = _mm512_and_si512(_mm512_srli_epi16(index, 4), nibble);
 	for (uint32_t s = 0; s < 1u << planes; s += 16) {

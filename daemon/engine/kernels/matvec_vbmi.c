@@ -9,6 +9,7 @@
 
 #include "engine/kernels/rows.h"
 
+#define ROWS_AHEAD 4 /* of short rows of many planes, that a processor guesses too late */
 #define BLOCK_WORDS 8
 
 bool matvec_vbmi_fits(const struct kernel_matrix *w)
@@ -88,6 +89,7 @@ static int32_t multiply_row(const struct kernel_matrix *w, uint32_t row, const u
 {
 	const size_t at = (size_t) row * w->words;
 	const struct levels l = load_levels(w, row);
+	const size_t ahead = (size_t) ROWS_AHEAD * w->words;
 	__m512i sum = _mm512_setzero_si512();
 
 	for (uint32_t k = 0; k < w->words; k += BLOCK_WORDS) {
@@ -95,6 +97,8 @@ static int32_t multiply_row(const struct kernel_matrix *w, uint32_t row, const u
 		__mmask8 mask = (__mmask8) ((1u << left) - 1);
 		__m512i v[8];
 
+		for (uint32_t i = 0; i < w->planes; i++)
+			_mm_prefetch(w->plane[i] + at + k + ahead, _MM_HINT_T0);
 		for (uint32_t i = 0; i < 8; i++)
 			v[i] = i + w->planes < 8 ? _mm512_setzero_si512()
 						 : _mm512_maskz_loadu_epi64(mask, w->plane[i + w->planes - 8] + at + k);
