@@ -111,7 +111,8 @@ static bool is_direct(const struct step *s, const struct value *in)
 }
 
 /*
- * Pixels that are whole words are packed once, not once for each tap that reads them. Where padding makes more of
+ * Pixels that are whole words are packed once, not once for each tap that reads them. Of one tap there is nothing to
+ * save, and where it strides most pixels are never read. Where padding makes more of
  * their planes than twice their own bytes it would be memory for nothing, as much as a file likes to ask for.
  */
 static size_t packed_bytes(const struct step *s, const struct shape *in)
@@ -121,6 +122,8 @@ static size_t packed_bytes(const struct step *s, const struct shape *in)
 	uint64_t pixels = (uint64_t) in->height * in->width, padded = (uint64_t) p.lines * p.width;
 
 	if (!s->pack || op->groups > 1 || op->dilation_w > 1 || in->channels % BITS_PER_WORD != 0)
+		return 0;
+	if (op->kernel_h == 1 && op->kernel_w == 1)
 		return 0;
 	if (padded * p.planes > 2 * pixels * 8)
 		return 0;
