@@ -254,6 +254,22 @@ void calibration_widen(struct calibration *c, const struct calibration *other)
 	}
 }
 
+void calibration_restore(struct calibration *c, struct calibration *was)
+{
+	float *outputs = c->outputs;
+
+	for (uint32_t i = 0; i < was->net->n_values; i++) {
+		struct value_statistics other = c->values[i];
+
+		if (other.channels != was->values[i].channels)
+			continue;
+		c->values[i] = was->values[i];
+		was->values[i] = other;
+	}
+	c->outputs = was->outputs;
+	was->outputs = outputs;
+}
+
 void calibration_range(const struct calibration *c, uint32_t value, enum calibrate_clip clip,
 	uint32_t bits, float *ret_low, float *ret_high)
 {

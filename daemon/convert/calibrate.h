@@ -77,6 +77,9 @@ int calibrate_batch_norm(struct calibration **ret, const struct net *net, float 
 /** calibration_widen() - the extremes of @c hold those of @other, too: the same net with other weights */
 void calibration_widen(struct calibration *c, const struct calibration *other);
 
+/** calibration_restore() - what @was knows of the net before values lost channels, where they did not; @was gets @c's */
+void calibration_restore(struct calibration *c, struct calibration *was);
+
 /** calibration_range() - the range to quantize value @value with @bits; contains 0 */
 void calibration_range(const struct calibration *c, uint32_t value, enum calibrate_clip clip,
 	uint32_t bits, float *ret_low, float *ret_high);

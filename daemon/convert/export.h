@@ -183,10 +183,11 @@ struct export_follow {
 
 /**
  * export_follow_fn - make one for exports of @net
- * @net, @samples, @threads: must outlive it; up to @limit samples are looked at
+ * @teacher: what it should say: the same, or what it was before a transform that gave it more values
+ * @net, @teacher, @samples, @threads: must outlive it; up to @limit samples are looked at
  */
-typedef int export_follow_fn(struct export_follow *ret, const struct net *net, struct samples *samples,
-	uint32_t limit, struct threads *threads, struct error *reterr);
+typedef int export_follow_fn(struct export_follow *ret, const struct net *net, const struct net *teacher,
+	struct samples *samples, uint32_t limit, struct threads *threads, struct error *reterr);
 
 /**
  * export_weights() - quantize and pack every matrix

@@ -20,7 +20,8 @@
  * @evaluate, @evaluate_labels: data set for the accuracy card, or NULL
  * @sensitivity: how many samples tell what each matrix costs at fewer planes; 0: the file does not say
  * @average_bits: above 0: planes of each matrix by those sensitivities, up to options.planes (needs
- *	@calibrate and @sensitivity); with @transform of each weight that the net had, and below 1, too
+ *	@calibrate and @sensitivity); of each weight that the net had; below 1 the
+ *	@transform leaves out rows, without one channels go (prune.h)
  * @follow: matrices one after the other, each for what those before it make of its inputs (needs @calibrate);
  *	NULL: each by itself
  * @labels: names of the classes, one a line, or NULL

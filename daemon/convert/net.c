@@ -25,6 +25,7 @@ void net_node_done(struct net_node *node)
 	free(node->variance);
 	free(node->bn_mean);
 	free(node->bn_deviation);
+	free(node->kept);
 	memset(node, 0, sizeof *node);
 }
 
@@ -127,4 +128,20 @@ const char *net_kind_name(enum net_kind kind)
 	};
 
 	return names[kind];
+}
+
+double net_weights(const struct net *net)
+{
+	double all = 0;
+
+	for (uint32_t i = 0; i < net->n_nodes; i++) {
+		const struct net_node *n = &net->nodes[i];
+		const struct net_shape *s = &net->values[n->inputs[0]].shape;
+
+		if (n->kind == NET_LINEAR)
+			all += (double) n->outputs * s->dims[s->n - 1];
+		else if (n->kind == NET_CONVOLUTION)
+			all += (double) n->outputs * s->dims[0] / n->groups * n->kernel[0] * n->kernel[1];
+	}
+	return all;
 }

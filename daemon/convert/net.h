@@ -66,6 +66,7 @@ struct net_node {
 	 * looks like: mean beta, deviation |gamma| (methods C6). NULL when there was none. */
 	float *bn_mean, *bn_deviation;
 	uint32_t outputs; /* O */
+	uint32_t *kept;	  /* [O], which row each was before channels went (prune.h); NULL: all are there */
 };
 
 /**
@@ -103,6 +104,9 @@ const char *net_kind_name(enum net_kind kind);
 
 /** net_elements() - product of the dimensions */
 size_t net_elements(const struct net_shape *s);
+
+/** net_weights() - of all convolutions and linear nodes */
+double net_weights(const struct net *net);
 
 /**
  * onnx_read() - import an ONNX file, opset 7 to 17

@@ -25,10 +25,11 @@ const struct command command_import = {
 		"  --edge-planes N         planes of a small first and last layer and of depthwise ones, never\n"
 		"                          shed; 0: like the others (8)\n"
 		"  --average-bits X        planes of each layer by what it costs the network, X on average, at most\n"
-		"                          --planes each; with --calibrate\n"
+		"                          --planes each, from 0.25 on: below 1 channels go without a plane;\n"
+		"                          with --calibrate\n"
 		"  --transform klt|elt     convolutions in a basis that parts their weights by energy, which is\n"
 		"                          stored beside them (elt: by what the output sees, with --calibrate);\n"
-		"                          --average-bits counts the weights of the network, from 0.25 on\n"
+		"                          --average-bits counts the weights of the network\n"
 		"  --group-columns N       weights that share scales, a multiple of 64 (128)\n"
 		"  --per-tensor            one scale or codebook per layer, where the method has that choice\n"
 		"  --activation-bits N     1 to 8 (8)\n"
@@ -251,8 +252,6 @@ static int import_main(int argc, char **argv)
 		return tool_usage(&command_import, "--follow needs --calibrate");
 	if (i.transform == TRANSFORM_ELT && !i.calibrate)
 		return tool_usage(&command_import, "--transform elt needs --calibrate");
-	if (i.average_bits > 0 && i.average_bits < 1 && !i.transform)
-		return tool_usage(&command_import, "an --average-bits below 1 needs --transform");
 	i.onnx = argv[optind];
 	preprocess_options_done(&i.preprocess);
 	r = threads_new(&threads, n_threads);

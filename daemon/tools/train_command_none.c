@@ -6,8 +6,8 @@
 #include "convert/train/output_gradients.h"
 #include "tools/tool.h"
 
-int follow_open(struct export_follow *ret, const struct net *net, struct samples *samples, uint32_t limit,
-	struct threads *threads, struct error *reterr)
+int follow_open(struct export_follow *ret, const struct net *net, const struct net *teacher, struct samples *samples,
+	uint32_t limit, struct threads *threads, struct error *reterr)
 {
 	return error_set(reterr, -ENOTSUP, "--follow needs oneDNN, which this bitshed-model was built without");
 }

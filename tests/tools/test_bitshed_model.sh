@@ -39,7 +39,6 @@ expect 2 "'none' is no value for --clip" import x.onnx -o y.gguf --clip none
 expect 2 "give one ONNX file" import x.onnx
 expect 2 "'0.1' is no value for --average-bits" import x.onnx -o y.gguf --average-bits 0.1
 expect 2 "--average-bits needs --calibrate" import x.onnx -o y.gguf --average-bits 2
-expect 2 "below 1 needs --transform" import x.onnx -o y.gguf --calibrate z --average-bits 0.5
 expect 2 "--transform elt needs --calibrate" import x.onnx -o y.gguf --transform elt
 expect 2 "'dct' is no value for --transform" import x.onnx -o y.gguf --transform dct
 expect 1 "No such file" import "$folder/none.onnx" -o "$folder/y.gguf"
@@ -94,6 +93,12 @@ expect 0 '"top1_low":' inspect "$folder/net.gguf" --json
 expect 0 "" import "$net" -o "$folder/average.gguf" --planes 4 --calibrate "$train" --samples 32 --average-bits 1.5
 "$model" inspect "$folder/average.gguf" --json | python3 -c 'import json,sys; d=json.load(sys.stdin)
 assert 1.3 < d["widths"][0]["average_bits"] <= 1.5, d' || failures=$((failures + 1))
+expect 0 "" import "$net" -o "$folder/below.gguf" --planes 2 --calibrate "$train" --samples 32 --average-bits 0.7
+for file in net below; do
+	"$model" inspect "$folder/$file.gguf" --json
+done | python3 -c 'import json,sys
+net, below = (json.loads(line)["weights"] for line in sys.stdin)
+assert 0.6 * net < below < 0.75 * net, (net, below)' || failures=$((failures + 1))
 expect 0 "7/7  kmeans " sweep "$net" --data "$test" --calibrate "$train" --samples 16 --limit 50 \
 	--methods gptq,kmeans --bits 4,3,2 --weights-only 10 --folder "$folder/sweep"
 expect 0 "10/10  gpfq " sweep "$net" --data "$test" --calibrate "$train" --samples 16 --limit 50 \

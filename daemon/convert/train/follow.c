@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two networks side by side: the fp32 one, and the student, in which the matrices so far are quantized. A matrix
- * W reads x in the first and x^ in the second, and should give W x. The best that it can do with x^, before it is
- * quantized itself, is
+ * W gives y in the first, reads x^ in the second, and should give y there, too; channels that the student has no
+ * more (prune.h) are in y. The best that it can do with x^, before it is quantized itself, is
  *
- *	W' = argmin E |W x - W' x^|^2 = W + W D (H^ + lambda)^-1,  D = E[(x - x^) x^^T],  H^ = E[x^ x^^T]
+ *	W' = argmin E |y - b - W' x^|^2 = W + D (H^ + lambda)^-1,  D = E[(y - b - W x^) x^^T],  H^ = E[x^ x^^T]
  *
  * So a matrix takes back what its inputs show of the errors before it, and is quantized in the metric of the
  * inputs that it will have (methods C4 and C5 take their inputs so; here it is in closed form). With few
@@ -46,14 +46,16 @@ struct follow {
 /**
  * struct inputs - of one matrix
  * @order: [columns], column of the engine to column of the net
- * @x, @off: [BATCH * POSITIONS_MAX][columns], x^ and x - x^ of one group
- * @product: [columns][columns]
- * @h, @d: [groups][columns][columns]
+ * @m: the matrix; @rows: of one group
+ * @x: [BATCH * POSITIONS_MAX][columns], x^ of one group; @off: [BATCH * POSITIONS_MAX][rows], y - b - W x^
+ * @product: [max(rows, columns)][columns]
+ * @h: [groups][columns][columns]; @d: [groups][rows][columns]
  */
 struct inputs {
 	const struct export *e;
+	const struct export_matrix *m;
 	const struct net_node *node;
-	uint32_t *order, columns, groups;
+	uint32_t *order, columns, rows, groups;
 	float *x, *off, *product;
 	double *h, *d;
 	uint64_t positions;
@@ -107,13 +109,14 @@ static int inputs_init(struct inputs *in, const struct export *e, uint32_t matri
 	const struct export_matrix *m = &e->matrices[matrix];
 	size_t columns = m->columns;
 
-	*in = (struct inputs){.e = e, .node = &e->net->nodes[m->net_node], .columns = m->columns,
+	*in = (struct inputs){.e = e, .m = m, .node = &e->net->nodes[m->net_node], .columns = m->columns,
 		.groups = second_moment_groups(e, matrix), .order = column_order(e, matrix)};
+	in->rows = m->rows / in->groups;
 	in->x = dnn_floats(BATCH * POSITIONS_MAX * columns);
-	in->off = dnn_floats(BATCH * POSITIONS_MAX * columns);
-	in->product = dnn_floats(columns * columns);
+	in->off = dnn_floats((size_t) BATCH * POSITIONS_MAX * in->rows);
+	in->product = dnn_floats(MAX_OF(columns, (size_t) in->rows) * columns);
 	in->h = calloc(1, second_moment_bytes(e, matrix));
-	in->d = calloc(1, second_moment_bytes(e, matrix));
+	in->d = calloc((size_t) m->rows * columns, sizeof *in->d);
 	return in->order && in->x && in->off && in->product && in->h && in->d ? 0 : -ENOMEM;
 }
 
@@ -134,7 +137,7 @@ static int load_sample(struct follow *f, uint32_t index, uint32_t at)
 	return r;
 }
 
-/* Both networks up to @node. */
+/* The student before @node, the teacher behind it. */
 static int run_batch(struct follow *f, uint32_t node, uint32_t first, uint32_t n, struct error *reterr)
 {
 	int r = 0;
@@ -145,7 +148,7 @@ static int run_batch(struct follow *f, uint32_t node, uint32_t first, uint32_t n
 		return error_set(reterr, r, "the calibration data cannot be read");
 	memcpy(train_graph_input(f->teacher), train_graph_input(f->student),
 		n * samples_elements(f->samples) * sizeof(float));
-	r = train_graph_reach(f->teacher, node, reterr);
+	r = train_graph_pass(f->teacher, node, reterr);
 	return r < 0 ? r : train_graph_reach(f->student, node, reterr);
 }
 
@@ -171,58 +174,107 @@ static void gather_window(const struct inputs *in, const float *from, uint32_t g
 		}
 }
 
-/* Return: how many positions of a batch of @n, from sample @first on, there are in @to now */
-static size_t gather(const struct inputs *in, const struct train_graph *g, uint32_t group, uint32_t first,
-	uint32_t n, float *to)
+/**
+ * struct grid - the positions of a sample's output that are looked at
+ * @all: there are; @each: of one sample
+ */
+struct grid {
+	size_t all, each;
+};
+
+static struct grid grid_of(const struct inputs *in)
 {
 	const struct net_shape *out = &in->e->net->values[in->node->output].shape;
 	size_t elements = net_elements(&in->e->net->values[in->node->inputs[0]].shape);
-	bool image = in->node->kind == NET_CONVOLUTION;
-	size_t all = image ? (size_t) out->dims[1] * out->dims[2] : elements / in->columns;
-	size_t each = MIN_OF(all, (size_t) POSITIONS_MAX);
+	size_t all = in->node->kind == NET_CONVOLUTION ? (size_t) out->dims[1] * out->dims[2] : elements / in->columns;
 
-	for (uint32_t s = 0; s < n; s++) {
-		const float *from = g->values[in->node->inputs[0]].data + s * elements;
-
-		for (size_t k = 0; k < each; k++, to += in->columns) {
-			/* Another grid for each sample: together they see the whole image. */
-			size_t at = (k * all / each + first + s) % all;
-
-			if (image)
-				gather_window(in, from, group, at, to);
-			for (uint32_t t = 0; !image && t < in->columns; t++)
-				to[t] = from[at * in->columns + in->order[t]];
-		}
-	}
-	return each * n;
+	return (struct grid){all, MIN_OF(all, (size_t) POSITIONS_MAX)};
 }
 
-/* @to += a^T b */
-static int add_product(const struct inputs *in, const float *a, const float *b, size_t n, double *to,
+/* Another grid for each sample: together they see the whole image. */
+static size_t grid_at(const struct grid *g, size_t k, uint32_t sample)
+{
+	return (k * g->all / g->each + sample) % g->all;
+}
+
+/* x^ of @n samples from @first on. */
+static void gather_inputs(const struct inputs *in, const struct train_graph *student, uint32_t group, uint32_t first,
+	uint32_t n)
+{
+	size_t elements = net_elements(&in->e->net->values[in->node->inputs[0]].shape);
+	struct grid grid = grid_of(in);
+	float *to = in->x;
+
+	for (uint32_t s = 0; s < n; s++) {
+		const float *from = student->values[in->node->inputs[0]].data + s * elements;
+
+		for (size_t k = 0; k < grid.each; k++, to += in->columns) {
+			size_t at = grid_at(&grid, k, first + s);
+
+			if (in->node->kind == NET_CONVOLUTION)
+				gather_window(in, from, group, at, to);
+			else
+				for (uint32_t t = 0; t < in->columns; t++)
+					to[t] = from[at * in->columns + in->order[t]];
+		}
+	}
+}
+
+/* y - b at the same positions. The student's bias: what its lost channels add on average is in it. */
+static void gather_outputs(const struct inputs *in, const struct train_graph *teacher, uint32_t group, uint32_t first,
+	uint32_t n)
+{
+	const struct train_value *y = &teacher->values[in->node->output];
+	uint32_t rows = teacher->net->nodes[in->m->net_node].outputs, begin = group * in->rows;
+	struct grid grid = grid_of(in);
+	float *to = in->off;
+
+	for (uint32_t s = 0; s < n; s++)
+		for (size_t k = 0; k < grid.each; k++) {
+			const float *from = y->data + s * y->elements + grid_at(&grid, k, first + s) * rows;
+
+			for (uint32_t i = begin; i < begin + in->rows; i++)
+				*to++ = from[in->node->kept ? in->node->kept[i] : i] - in->m->bias[i];
+		}
+}
+
+/* @to += a^T x, a: [n][rows] */
+static int add_product(const struct inputs *in, const float *a, uint32_t rows, size_t n, double *to,
 	struct error *reterr)
 {
-	dnnl_dim_t c = in->columns;
-	int r = dnn_errno(dnnl_sgemm('T', 'N', c, c, (dnnl_dim_t) n, 1, a, c, b, c, 0, in->product, c), "product",
-		reterr);
+	dnnl_dim_t c = in->columns, r = rows;
+	int error = dnn_errno(dnnl_sgemm('T', 'N', r, c, (dnnl_dim_t) n, 1, a, r, in->x, c, 0, in->product, c),
+		"product", reterr);
 
-	for (size_t i = 0; r >= 0 && i < (size_t) c * (size_t) c; i++)
+	for (size_t i = 0; error >= 0 && i < (size_t) r * (size_t) c; i++)
 		to[i] += (double) in->product[i];
-	return r;
+	return error;
+}
+
+/* in->off -= W x^ */
+static int subtract_output(const struct inputs *in, uint32_t group, size_t n, struct error *reterr)
+{
+	const float *weight = in->m->weight + (size_t) group * in->rows * in->columns;
+	dnnl_dim_t c = in->columns, r = in->rows;
+
+	return dnn_errno(dnnl_sgemm('N', 'T', (dnnl_dim_t) n, r, c, -1, in->x, c, weight, c, 1, in->off, r),
+		"product", reterr);
 }
 
 static int accumulate(const struct follow *f, struct inputs *in, uint32_t first, uint32_t n, struct error *reterr)
 {
-	size_t square = (size_t) in->columns * in->columns, count = 0;
+	size_t square = (size_t) in->columns * in->columns, count = grid_of(in).each * n;
 	int r = 0;
 
 	for (uint32_t g = 0; r >= 0 && g < in->groups; g++) {
-		count = gather(in, f->student, g, first, n, in->x);
-		(void) gather(in, f->teacher, g, first, n, in->off);
-		for (size_t i = 0; i < count * in->columns; i++)
-			in->off[i] -= in->x[i];
-		r = add_product(in, in->x, in->x, count, in->h + g * square, reterr);
+		gather_inputs(in, f->student, g, first, n);
+		gather_outputs(in, f->teacher, g, first, n);
+		r = subtract_output(in, g, count, reterr);
 		if (r >= 0)
-			r = add_product(in, in->off, in->x, count, in->d + g * square, reterr);
+			r = add_product(in, in->x, in->columns, count, in->h + g * square, reterr);
+		if (r >= 0)
+			r = add_product(in, in->off, in->rows, count, in->d + (size_t) g * in->rows * in->columns,
+				reterr);
 	}
 	in->positions += count;
 	return r;
@@ -230,8 +282,8 @@ static int accumulate(const struct follow *f, struct inputs *in, uint32_t first,
 
 /**
  * struct move - W' of one group
- * @weight: [rows][columns], of the group; @d: its D; @metric: of H^ + lambda
- * @scratch: [threads][2][columns]
+ * @weight, @d: [rows][columns], of the group; @metric: of H^ + lambda
+ * @scratch: [threads][columns]
  */
 struct move {
 	float *weight;
@@ -241,20 +293,16 @@ struct move {
 	double *scratch;
 };
 
-/* row += row D H^-1, H^-1 = U^T U; @a, @b: [columns] */
-static void move_row(const struct move *m, float *row, double *a, double *b)
+/* row += d H^-1, H^-1 = U^T U; @b: [columns] */
+static void move_row(const struct move *m, float *row, const double *d, double *b)
 {
 	size_t n = m->metric->columns;
 	const double *u = m->metric->u;
 
-	memset(a, 0, n * sizeof *a);
-	for (size_t i = 0; i < n; i++)
-		for (size_t j = 0; j < n; j++)
-			a[j] += (double) row[i] * m->d[i * n + j];
 	for (size_t i = 0; i < n; i++) {
 		b[i] = 0;
 		for (size_t j = i; j < n; j++)
-			b[i] += u[i * n + j] * a[j];
+			b[i] += u[i * n + j] * d[j];
 	}
 	for (size_t i = 0; i < n; i++)
 		for (size_t j = i; j < n; j++)
@@ -265,10 +313,9 @@ static void move_task(void *userdata, uint32_t task, uint32_t thread)
 {
 	const struct move *m = userdata;
 	size_t n = m->metric->columns;
-	double *a = m->scratch + 2 * thread * n;
 
 	for (uint32_t row = task * TASK_ROWS; row < MIN_OF((task + 1) * TASK_ROWS, m->rows); row++)
-		move_row(m, m->weight + row * n, a, a + n);
+		move_row(m, m->weight + row * n, m->d + row * n, m->scratch + thread * n);
 }
 
 static void add_ridge(double *h, size_t n, uint64_t positions)
@@ -286,8 +333,8 @@ static int move_weights(const struct follow *f, const struct inputs *in, struct 
 {
 	size_t n = in->columns, square = n * n;
 	_cleanup_free_ double *h = malloc(square * sizeof *h);
-	_cleanup_free_ double *scratch = malloc(2 * threads_count(f->threads) * n * sizeof *scratch);
-	struct move m = {.rows = to->rows / in->groups, .scratch = scratch};
+	_cleanup_free_ double *scratch = malloc(threads_count(f->threads) * n * sizeof *scratch);
+	struct move m = {.rows = in->rows, .scratch = scratch};
 	int r = h && scratch ? 0 : -ENOMEM;
 
 	for (uint32_t g = 0; r >= 0 && g < in->groups; g++) {
@@ -299,7 +346,7 @@ static int move_weights(const struct follow *f, const struct inputs *in, struct 
 		if (r < 0)
 			break;
 		m.weight = to->weight + (size_t) g * m.rows * n;
-		m.d = in->d + g * square;
+		m.d = in->d + (size_t) g * m.rows * n;
 		m.metric = metric;
 		threads_run(f->threads, move_task, &m, (m.rows - 1) / TASK_ROWS + 1);
 	}
@@ -347,8 +394,8 @@ static int follow_quantized(void *userdata, const struct export *e, uint32_t mat
 	return 0;
 }
 
-int follow_open(struct export_follow *ret, const struct net *net, struct samples *samples, uint32_t limit,
-	struct threads *threads, struct error *reterr)
+int follow_open(struct export_follow *ret, const struct net *net, const struct net *teacher, struct samples *samples,
+	uint32_t limit, struct threads *threads, struct error *reterr)
 {
 	_cleanup_(follow_closep) void *userdata = calloc(1, sizeof(struct follow));
 	uint32_t n = MIN_OF(MIN_OF(limit, (uint32_t) SAMPLES_MAX), dataset_count(samples->data));
@@ -364,7 +411,7 @@ int follow_open(struct export_follow *ret, const struct net *net, struct samples
 	if (!f->pixels || !f->chw)
 		return -ENOMEM;
 	omp_set_num_threads((int) threads_count(threads));
-	r = train_graph_new(&f->teacher, net, BATCH, 1, NULL, false, reterr);
+	r = train_graph_new(&f->teacher, teacher, BATCH, 1, NULL, false, reterr);
 	if (r >= 0)
 		r = train_graph_new(&f->student, net, BATCH, 1, NULL, false, reterr);
 	if (r < 0)

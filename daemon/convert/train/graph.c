@@ -426,22 +426,29 @@ float *train_graph_input(struct train_graph *g)
 	return g->values[g->net->input].data;
 }
 
-int train_graph_forward(struct train_graph *g, struct error *reterr)
+/* The operations of the nodes in front of @end. */
+static int run_before(struct train_graph *g, const struct net_node *end, struct error *reterr)
 {
 	int r = 0;
 
-	for (uint32_t i = 0; r >= 0 && i < g->n_ops; i++)
+	for (uint32_t i = 0; r >= 0 && i < g->n_ops && g->ops[i].node < end; i++)
 		r = g->ops[i].class->forward(g, &g->ops[i], reterr);
 	return r < 0 ? r : dnn_errno(dnnl_stream_wait(g->dnn.stream), "run", reterr);
 }
 
+int train_graph_forward(struct train_graph *g, struct error *reterr)
+{
+	return run_before(g, g->net->nodes + g->net->n_nodes, reterr);
+}
+
 int train_graph_reach(struct train_graph *g, uint32_t node, struct error *reterr)
 {
-	int r = 0;
+	return run_before(g, &g->net->nodes[node], reterr);
+}
 
-	for (uint32_t i = 0; r >= 0 && i < g->n_ops && g->ops[i].node != &g->net->nodes[node]; i++)
-		r = g->ops[i].class->forward(g, &g->ops[i], reterr);
-	return r < 0 ? r : dnn_errno(dnnl_stream_wait(g->dnn.stream), "run", reterr);
+int train_graph_pass(struct train_graph *g, uint32_t node, struct error *reterr)
+{
+	return run_before(g, &g->net->nodes[node] + 1, reterr);
 }
 
 int train_graph_backward(struct train_graph *g, struct error *reterr)

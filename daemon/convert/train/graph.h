@@ -111,6 +111,9 @@ int train_graph_forward(struct train_graph *g, struct error *reterr);
 /** train_graph_reach() - forward until node @node of the net would run: what it reads is there */
 int train_graph_reach(struct train_graph *g, uint32_t node, struct error *reterr);
 
+/** train_graph_pass() - forward until node @node of the net has run: what it gives is there */
+int train_graph_pass(struct train_graph *g, uint32_t node, struct error *reterr);
+
 /**
  * train_norm_adopt() - after batches with @adopt: the statistics are used from now on, in every set, and the
  * graph computes what it did without them
