@@ -22,12 +22,14 @@ const struct command command_analyse = {
 		"and over kernels.\n"
 		"\n"
 		"  --bits LIST    widths, like 4,3,2 (all whole ones of the file)\n"
-		"  --svg FILE     draw zeros, entropy and range, a row for each width\n",
+		"  --svg FILE     draw zeros, entropy and range, a row for each width\n"
+		"  --json         for programs\n",
 };
 
 static const struct option options[] = {
 	{"bits", required_argument, NULL, 'b'},
 	{"svg", required_argument, NULL, 's'},
+	{"json", no_argument, NULL, 'j'},
 	{"help", no_argument, NULL, 'h'},
 	{},
 };
@@ -84,27 +86,55 @@ static void draw_layer(FILE *to, const struct analysis *a, uint32_t layer, doubl
 	}
 }
 
-static int analyse_width(struct network *n, double bits, int row, int widths, FILE *svg, struct error *reterr)
+static void print_text(const struct analysis *a, uint32_t layer, double bits)
+{
+	printf("%5g  %5u  %10.2f  %7.2f  %6.1f %% +- %4.1f  %6.1f %% +- %4.1f\n", bits, layer, a->range_bits, a->occupancy,
+		100 * a->rows_mean, 100 * a->rows_deviation, 100 * a->taps_mean, 100 * a->taps_deviation);
+}
+
+static void print_json(const struct analysis *a, uint32_t layer, uint32_t planes)
+{
+	printf("%s{\"planes\":%u,\"range_bits\":%.4g,\"entropy\":%.4g,\"zeros_of_a_row\":{\"mean\":%.4g,"
+	       "\"deviation\":%.4g},\"zeros_of_a_kernel\":{\"mean\":%.4g,\"deviation\":%.4g}}", layer ? "," : "", planes,
+		a->range_bits, a->occupancy, a->rows_mean, a->rows_deviation, a->taps_mean, a->taps_deviation);
+}
+
+/**
+ * struct output - where an analysis goes, beside standard output
+ * @svg: or NULL
+ */
+struct output {
+	FILE *svg;
+	bool json;
+};
+
+static int analyse_width(struct network *n, double bits, int row, int widths, const struct output *to,
+	struct error *reterr)
 {
 	_cleanup_(model_unrefp) struct model *m = NULL;
 	int r = model_build(&m, n, bits, reterr);
 
+	if (to->json && r >= 0)
+		printf("%s{\"bits\":%g,\"layers\":[", row ? "," : "", bits);
 	for (uint32_t i = 0; r >= 0 && i < n->n_matrices; i++) {
 		struct analysis a;
 
 		r = analyse_matrix(&a, m, i);
 		if (r < 0)
 			break;
-		printf("%5g  %5u  %10.2f  %7.2f  %6.1f %% +- %4.1f  %6.1f %% +- %4.1f\n", bits, i, a.range_bits,
-			a.occupancy, 100 * a.rows_mean, 100 * a.rows_deviation, 100 * a.taps_mean,
-			100 * a.taps_deviation);
-		if (svg)
-			draw_layer(svg, &a, i, bits, m->layers[i].planes, row, widths);
+		if (to->json)
+			print_json(&a, i, m->layers[i].planes);
+		else
+			print_text(&a, i, bits);
+		if (to->svg)
+			draw_layer(to->svg, &a, i, bits, m->layers[i].planes, row, widths);
 	}
+	if (to->json && r >= 0)
+		printf("]}");
 	return r;
 }
 
-static int analyse(const char *path, const char *bits, FILE *svg, struct error *reterr)
+static int analyse(const char *path, const char *bits, const struct output *to, struct error *reterr)
 {
 	_cleanup_(network_unrefp) struct network *n = NULL;
 	float widths[WIDTHS_MAX];
@@ -114,13 +144,23 @@ static int analyse(const char *path, const char *bits, FILE *svg, struct error *
 		r = count = tool_widths(n, bits, widths, WIDTHS_MAX, reterr);
 	if (r < 0)
 		return r;
-	printf(" bits  layer  range bits  entropy  zeros of a row    zeros of a kernel\n");
-	if (svg)
-		draw_head(svg, n, count);
+	if (to->json) {
+		printf("{\"network\":");
+		json_string(n->name);
+		printf(",\"method\":");
+		json_string(n->method);
+		printf(",\"widths\":[");
+	} else {
+		printf(" bits  layer  range bits  entropy  zeros of a row    zeros of a kernel\n");
+	}
+	if (to->svg)
+		draw_head(to->svg, n, count);
 	for (int i = 0; r >= 0 && i < count; i++)
-		r = analyse_width(n, widths[i], i, count, svg, reterr);
-	if (svg)
-		fprintf(svg, "</svg>\n");
+		r = analyse_width(n, widths[i], i, count, to, reterr);
+	if (to->json && r >= 0)
+		printf("]}\n");
+	if (to->svg)
+		fprintf(to->svg, "</svg>\n");
 	return r;
 }
 
@@ -128,7 +168,7 @@ static int analyse_main(int argc, char **argv)
 {
 	const char *bits = NULL, *picture = NULL;
 	struct error error = {};
-	FILE *svg = NULL;
+	struct output to = {};
 	int option, r;
 
 	while ((option = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
@@ -138,18 +178,20 @@ static int analyse_main(int argc, char **argv)
 			bits = optarg;
 		else if (option == 's')
 			picture = optarg;
+		else if (option == 'j')
+			to.json = true;
 		else
 			return tool_usage(&command_analyse, "unknown option or missing value");
 	}
 	if (optind + 1 != argc)
 		return tool_usage(&command_analyse, "give one model file");
 	if (picture) {
-		svg = fopen(picture, "we");
-		if (!svg)
+		to.svg = fopen(picture, "we");
+		if (!to.svg)
 			return tool_fail(&command_analyse, NULL, -errno);
 	}
-	r = analyse(argv[optind], bits, svg, &error);
-	if (svg && fclose(svg) != 0 && r >= 0)
+	r = analyse(argv[optind], bits, &to, &error);
+	if (to.svg && fclose(to.svg) != 0 && r >= 0)
 		r = -EIO;
 	return r < 0 ? tool_fail(&command_analyse, &error, r) : EXIT_SUCCESS;
 }

@@ -116,6 +116,10 @@ expect 2 "no coder 'lzw'" pack "$folder/net.gguf" -o "$folder/net.packed" --code
 expect 0 "2 clusters: {" classes "$folder/net.gguf" --data "$test" --bits 4,2 --limit 200
 expect 0 '"clusters":3' classes "$folder/net.gguf" --data "$test" --bits 4 --clusters 3 --limit 200 --json
 expect 0 "zeros of a kernel" analyse "$folder/net.gguf" --bits 4,2 --svg "$folder/zeros.svg"
+"$model" analyse "$folder/net.gguf" --bits 4,2 --json | python3 -c 'import json,sys
+four, two = json.load(sys.stdin)["widths"]; layer = four["layers"][1]
+assert len(four["layers"]) == len(two["layers"]) and two["bits"] == 2 and layer["planes"] == 4, four
+assert 0 < layer["entropy"] <= 4 and 0 <= layer["zeros_of_a_row"]["mean"] <= 1, layer' || failures=$((failures + 1))
 grep -q "</svg>" "$folder/zeros.svg" || failures=$((failures + 1))
 expect 0 "95 % interval" evaluate "$folder/net.gguf" --data "$test" --bits 2 --limit 100 --reencoded
 BITSHED_LIBEXEC=$folder expect 1 "there is no worker" evaluate "$folder/net.gguf" --data "$test" --device opencl
