@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every method of the list on a small net: it learns, what it exports is what it trained, and a run that
- * was broken off ends as one that was not.
+ * was broken off ends as one that was not. BITSHED_TEST_FULL=1: several planes of QuantNet, too.
  */
 #include "nets.h"
 
@@ -147,6 +147,8 @@ static void test_quantnet_in_planes(void)
 {
 	struct train t = job(train_method_find("quantnet"));
 
+	if (!getenv("BITSHED_TEST_FULL"))
+		return;
 	make_data();
 	t.options.planes = t.import.options.planes = 3;
 	network_unref(check_run(&t));
@@ -251,7 +253,7 @@ static void test_few_activation_bits(void)
 /* XNOR-Net: signs of weights, and of activations. */
 static void test_one_bit_of_both(void)
 {
-	check_few_bits("bwn", 1, 1, 2 * EPOCHS);
+	check_few_bits("bwn", 1, 1, EPOCHS);
 }
 
 /* Steps of no length: what is measured for the normalisation at the start and at the end is the same. */
