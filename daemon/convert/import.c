@@ -160,11 +160,11 @@ static int prune(struct work *w, const struct import *i, struct error *reterr)
 	if (r < 0)
 		return r;
 	w->whole = take_ptr(w->calibration);
-	if (i->follow && !i->equalise)
+	if (i->follow && i->equalise != EQUALISE_YES)
 		r = import_net(&w->original, i->onnx, reterr);
 	if (r >= 0)
 		r = prune_net(w->net, w->whole, i->average_bits, reterr);
-	if (i->equalise)
+	if (i->equalise == EQUALISE_YES)
 		w->whole = calibration_free(w->whole);
 	w->dropped = before - net_weights(w->net);
 	return r;
@@ -291,27 +291,57 @@ static bool wants_second(const struct work *w, const struct import *i)
 		w->export->agreement < AGREEMENT_WANTED;
 }
 
-/*
- * The widest width at the cost of the narrow ones: channels on one range, plain int8. The better of the two
- * stays, by the error of the output over the calibration samples.
- */
-static int build_second(struct work *w, const struct import *i, struct error *reterr)
+/* One width, made with care: whether it gains by equal channels is seen by trying. */
+static bool wants_equalised(const struct import *i)
 {
-	_cleanup_(export_freep) struct export *first = NULL;
-	struct export_options options = i->options;
-	int r = i->equalise ? 0 : equalise_net(w->net, w->calibration);
+	return i->follow && i->correct && i->equalise == EQUALISE_TRY && i->average_bits <= 0 && !i->transform;
+}
 
-	if (r < 0 || (r == 0 && w->export->whole_grid))
-		return r;
-	first = take_ptr(w->export);
-	options.whole_grid = true;
+/* By the calibration samples at the widest width, which all eight planes seldom let say anything but the same. */
+static bool is_nearer(const struct export *a, const struct export *b)
+{
+	return a->output_error < b->output_error;
+}
+
+/* Where more is lost, what counts is the class. */
+static bool is_right_more_often(const struct export *a, const struct export *b)
+{
+	return a->agreement > b->agreement || (a->agreement >= b->agreement && is_nearer(a, b));
+}
+
+/* Again with @options and what the net has become; the first one stays unless the other is better. */
+static int build_other(struct work *w, const struct import *i, const struct export_options *options,
+	bool (*is_better)(const struct export *a, const struct export *b), struct error *reterr)
+{
+	_cleanup_(export_freep) struct export *first = take_ptr(w->export);
+	int r;
+
 	w->calibration = calibration_free(w->calibration);
-	r = build_with(w, i, &options, reterr);
-	if (r >= 0 && first->output_error <= w->export->output_error) {
+	r = build_with(w, i, options, reterr);
+	if (r >= 0 && !is_better(w->export, first)) {
 		export_free(w->export);
 		w->export = take_ptr(first);
 	}
 	return r;
+}
+
+/* The widest width at the cost of the narrow ones: channels on one range, plain int8. */
+static int build_second(struct work *w, const struct import *i, struct error *reterr)
+{
+	struct export_options options = i->options;
+	int r = i->equalise == EQUALISE_TRY ? equalise_net(w->net, w->calibration) : 0;
+
+	if (r < 0 || (r == 0 && w->export->whole_grid))
+		return r;
+	options.whole_grid = true;
+	return build_other(w, i, &options, is_nearer, reterr);
+}
+
+static int build_equalised(struct work *w, const struct import *i, struct error *reterr)
+{
+	int r = equalise_net(w->net, w->calibration);
+
+	return r <= 0 ? r : build_other(w, i, &i->options, is_right_more_often, reterr);
 }
 
 /* The accuracy card: the file is measured as it will be run, then written again with the results. */
@@ -362,12 +392,14 @@ int import_write(const struct import *i, struct net *net, struct error *reterr)
 		r = transform(&w, i, reterr);
 	if (r >= 0 && !i->transform && i->average_bits > 0 && i->average_bits < 1)
 		r = prune(&w, i, reterr);
-	if (r >= 0 && i->equalise)
+	if (r >= 0 && i->equalise == EQUALISE_YES)
 		r = equalise(&w, i, reterr);
 	if (r >= 0)
 		r = build(&w, i, reterr);
 	if (r >= 0 && wants_second(&w, i))
 		r = build_second(&w, i, reterr);
+	else if (r >= 0 && wants_equalised(i))
+		r = build_equalised(&w, i, reterr);
 	if (r < 0)
 		return r;
 	r = write_model(&w, i, reterr);

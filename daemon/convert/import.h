@@ -6,11 +6,17 @@
 #include "convert/transform.h"
 #include "engine/threads.h"
 
+enum import_equalise {
+	EQUALISE_TRY, /* where the width is worth a second try: with @follow, or when eight planes say too little */
+	EQUALISE_YES,
+	EQUALISE_NO,
+};
+
 /**
  * struct import - what to do
  * @calibrate, @calibrate_labels: data set, or NULL: ranges from batch normalisation
  * @preprocess: valid when @has_preprocess; else pixels are taken as they are
- * @equalise: give the channels between two matrices one range
+ * @equalise: whether the channels between two matrices get one range
  * @transform: convolutions become two: a basis and weights in it
  * @gradients: for TRANSFORM_ELT: [n_nodes] of net, filled in for the nodes of transform_serves(), the caller frees
  *	each
@@ -33,7 +39,8 @@ struct import {
 	enum transform_kind transform;
 	int (*gradients)(double **ret, const struct net *net, struct samples *samples, struct error *reterr);
 	struct preprocess preprocess;
-	bool has_preprocess, equalise, keep_nested, correct;
+	enum import_equalise equalise;
+	bool has_preprocess, keep_nested, correct;
 	uint32_t samples, sensitivity;
 	double average_bits;
 	struct export_options options;

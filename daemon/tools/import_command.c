@@ -41,6 +41,8 @@ const struct command command_import = {
 		"  --clip NAME             how activation ranges are chosen: min-max, percentile, mse, kl, aciq (min-max\n"
 		"                          at 8 bits, else mse)\n"
 		"  --equalise              give the channels between two matrices one range\n"
+		"  --no-equalise           do not; without either what the calibration data like better, where both\n"
+		"                          are tried: with --follow, and where 8 planes agree too little with fp32\n"
 		"  --follow                each layer takes back errors of those before it, for the widest width;\n"
 		"                          with --calibrate\n"
 		"  --keep-nested           keep nested planes even where plain int8 agrees better at 8 bits\n"
@@ -75,6 +77,7 @@ enum {
 	OPTION_SENSITIVITY,
 	OPTION_CLIP,
 	OPTION_EQUALISE,
+	OPTION_NO_EQUALISE,
 	OPTION_FOLLOW,
 	OPTION_KEEP_NESTED,
 	OPTION_NO_CORRECTION,
@@ -104,6 +107,7 @@ static const struct option options[] = {
 	{"sensitivity", required_argument, NULL, OPTION_SENSITIVITY},
 	{"clip", required_argument, NULL, OPTION_CLIP},
 	{"equalise", no_argument, NULL, OPTION_EQUALISE},
+	{"no-equalise", no_argument, NULL, OPTION_NO_EQUALISE},
 	{"follow", no_argument, NULL, OPTION_FOLLOW},
 	{"keep-nested", no_argument, NULL, OPTION_KEEP_NESTED},
 	{"no-correction", no_argument, NULL, OPTION_NO_CORRECTION},
@@ -189,7 +193,10 @@ static bool parse_option(struct import *i, int option, const char *text, uint32_
 		i->options.clip = clip_find(text);
 		return i->options.clip < _CLIP_MAX;
 	case OPTION_EQUALISE:
-		i->equalise = true;
+		i->equalise = EQUALISE_YES;
+		return true;
+	case OPTION_NO_EQUALISE:
+		i->equalise = EQUALISE_NO;
 		return true;
 	case OPTION_FOLLOW:
 		i->follow = follow_open;

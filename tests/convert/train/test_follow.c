@@ -51,6 +51,7 @@ static struct import import_of(export_follow_fn *follow, uint32_t planes)
 {
 	return (struct import){.onnx = "sorts", .output = model, .calibrate = data[0], .samples = PICTURES,
 		.has_preprocess = true, .preprocess = {.scale = 1 / 255.0f, .std = {1, 1, 1, 1}}, .follow = follow,
+		.equalise = EQUALISE_NO,
 		.options = {.quantizer = quantizer_find("obq"), .planes = planes, .group_columns = 128,
 			.activation_bits = 8, .seed = 1}};
 }
@@ -109,6 +110,36 @@ static void check_little_moves_at_eight_planes(void)
 	CU_ASSERT_TRUE(output_snr(&i, net) > 25);
 }
 
+/* What the file holds. Return: its size */
+static size_t import_bytes(enum import_equalise equalise, uint8_t **ret)
+{
+	struct import i = import_of(follow_open, 2);
+	_cleanup_close_ int fd = -1;
+	off_t size;
+
+	i.equalise = equalise;
+	CU_ASSERT_EQUAL_FATAL(import_write(&i, net_sorts(), NULL), 0);
+	fd = open(model, O_RDONLY | O_CLOEXEC);
+	size = lseek(fd, 0, SEEK_END);
+	CU_ASSERT_TRUE_FATAL(size > 0);
+	*ret = malloc((size_t) size);
+	CU_ASSERT_EQUAL_FATAL(pread(fd, *ret, (size_t) size, 0), (ssize_t) size);
+	return (size_t) size;
+}
+
+static void check_trying_takes_one_of_both(void)
+{
+	_cleanup_free_ uint8_t *yes = NULL, *no = NULL, *either = NULL;
+	size_t n = import_bytes(EQUALISE_YES, &yes);
+	bool same_as_yes, same_as_no;
+
+	CU_ASSERT_EQUAL_FATAL(import_bytes(EQUALISE_NO, &no), n);
+	CU_ASSERT_EQUAL_FATAL(import_bytes(EQUALISE_TRY, &either), n);
+	same_as_yes = memcmp(either, yes, n) == 0;
+	same_as_no = memcmp(either, no, n) == 0;
+	CU_ASSERT_TRUE(same_as_yes != same_as_no);
+}
+
 /* The export and the training agree about who keeps all planes. */
 static void test_depthwise_keeps_its_planes(void)
 {
@@ -136,6 +167,7 @@ static void test_following(void)
 	(void) snprintf(model, sizeof model, "%s/model.gguf", folder);
 	check_followers_come_nearer();
 	check_little_moves_at_eight_planes();
+	check_trying_takes_one_of_both();
 	for (int i = 0; i < 2; i++) {
 		(void) unlink(data[i]);
 		(void) unlink(labels[i]);
