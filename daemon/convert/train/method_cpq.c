@@ -12,7 +12,7 @@
  * A reconstruction: the noise is a part of the step, within bounds; gradients of step, noise and masks are
  * scaled as in LSQ; a bit is there only as far as those before it are; two bits always stay. The price is
  * the one for which the expected bits fall evenly to those asked for, at PAID of the run; at FIXED each
- * layer takes its width, the least probable bits of all going first.
+ * layer takes its width, the least probable bits of all going first and what there is room for coming back.
  */
 #include <errno.h>
 #include <math.h>
@@ -203,6 +203,30 @@ static struct cpq *poorest(const struct train_layer *layers, uint32_t n)
 	return ret;
 }
 
+/* The layer whose next bit is the most probable of those that there is room for; or NULL. */
+static struct cpq *richest(struct train_layer *layers, uint32_t n, double want)
+{
+	struct cpq *ret = NULL;
+	double most = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct cpq *c = layers[i].own;
+		double alive;
+
+		if (layers[i].fixed || c->width == layers[i].planes)
+			continue;
+		alive = bit_drop_alive(&c->drop, c->width - NOISY_GRID_CORE, 0);
+		c->width++;
+		if (alive > most && expected_bits(layers, n, 0) <= want) {
+			most = alive;
+			ret = c;
+		}
+		c->width--;
+	}
+	return ret;
+}
+
+/* A large layer may have made room for bits of small ones that went before it. */
 static void fix_widths(struct train_layer *layers, uint32_t n, double want)
 {
 	struct cpq *c;
@@ -212,6 +236,8 @@ static void fix_widths(struct train_layer *layers, uint32_t n, double want)
 			((struct cpq *) layers[i].own)->width = layers[i].planes;
 	while (expected_bits(layers, n, 0) > want && (c = poorest(layers, n)))
 		c->width--;
+	while ((c = richest(layers, n, want)))
+		c->width++;
 }
 
 static int cpq_together(struct train_layer *layers, uint32_t n, const struct train_moment *m)

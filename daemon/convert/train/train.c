@@ -95,6 +95,17 @@ static int collect_codes(struct given *g, const struct train *t, struct error *r
 	return export_graph(&g->order, g->codes, &t->import.options, NULL, (struct shape){}, reterr);
 }
 
+/* A method may have left fewer planes than it was given. */
+static void name_width(struct train *t, const struct given *g)
+{
+	uint32_t most = 0;
+
+	for (uint32_t i = 0; i < g->trainer->n_layers; i++)
+		most = MAX_OF(most, g->coded[i].planes);
+	if (g->trainer->widths == 1 && most)
+		t->accuracies[0].bits = (float) most;
+}
+
 static int other_widths(struct given *g)
 {
 	struct trainer *t = g->trainer;
@@ -118,7 +129,7 @@ bool train_is_onnx(const char *path)
 	return dot && strcmp(dot, ".onnx") == 0;
 }
 
-static int write_onnx(const struct train *t, struct trainer *tr, struct error *reterr)
+static int write_onnx(struct train *t, struct trainer *tr, struct error *reterr)
 {
 	_cleanup_(net_freep) struct net *net = NULL;
 	int r;
@@ -128,7 +139,7 @@ static int write_onnx(const struct train *t, struct trainer *tr, struct error *r
 	return r < 0 ? r : onnx_write(net, t->import.output, reterr);
 }
 
-static int write_model(const struct train *t, struct trainer *tr, struct error *reterr)
+static int write_model(struct train *t, struct trainer *tr, struct error *reterr)
 {
 	_cleanup_(given_done) struct given g = {.trainer = tr};
 	struct import i = t->import;
@@ -147,6 +158,7 @@ static int write_model(const struct train *t, struct trainer *tr, struct error *
 			r = other_widths(&g);
 		if (r < 0)
 			return r;
+		name_width(t, &g);
 	}
 	trainer_select(tr, tr->widths - 1);
 	r = prepare_fold(&net, tr->rounded, tr->graph, tr->widths - 1);

@@ -132,7 +132,7 @@ static struct network *check_run(struct train *t)
 	CU_ASSERT_EQUAL_FATAL(read_card(t->import.output, &n), 0);
 	CU_ASSERT_STRING_EQUAL(n->method, name);
 	for (uint32_t i = 0; i < t->n_accuracies; i++) {
-		double said = (double) t->accuracies[i].top1, have = card(n, fminf(t->accuracies[i].bits, (float) n->planes_max));
+		double said = (double) t->accuracies[i].top1, have = card(n, t->accuracies[i].bits);
 
 		printf("\n  %-12s %g bits: loss %.3f to %.3f, %.2f %%, exported %.2f %%", name,
 			(double) t->accuracies[i].bits, first, last, said, have);
