@@ -25,7 +25,7 @@ static void test_every_op_ends_with_a_scalar_row(void)
 static void test_pick_obeys_flags(void)
 {
 	for (uint32_t op = 0; op < _KERNEL_OP_MAX; op++)
-		for (uint32_t cpu = 0; cpu < 512; cpu++) {
+		for (uint32_t cpu = 0; cpu < 1024; cpu++) {
 			const struct kernel *k = kernel_pick((enum kernel_op) op, cpu, NULL, 0);
 
 			CU_ASSERT_PTR_NOT_NULL_FATAL(k);

@@ -21,6 +21,13 @@ static uint64_t saved_states(void)
 	return (uint64_t) high << 32 | low;
 }
 
+static bool has_avx_vnni(void)
+{
+	uint32_t a, b, c, d;
+
+	return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_AVXVNNI);
+}
+
 #define STATES_YMM 0x06u
 #define STATES_ZMM 0xe6u
 
@@ -35,7 +42,7 @@ static uint32_t detect(void)
 	if ((states & STATES_YMM) != STATES_YMM || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
 		return 0;
 	if (b & bit_AVX2)
-		flags |= CPU_AVX2 | (c & bit_GFNI ? CPU_GFNI : 0);
+		flags |= CPU_AVX2 | (c & bit_GFNI ? CPU_GFNI : 0) | (has_avx_vnni() ? CPU_AVX_VNNI : 0);
 	if ((states & STATES_ZMM) != STATES_ZMM)
 		return flags;
 	if ((b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512DQ) && (b & bit_AVX512VL))
@@ -102,6 +109,7 @@ const char *cpu_flags_text(uint32_t flags, char *buffer, uint32_t size)
 		const char *name;
 	} names[] = {
 		{CPU_AVX2, "avx2"},
+		{CPU_AVX_VNNI, "avx-vnni"},
 		{CPU_AVX512, "avx512"},
 		{CPU_AVX512_VNNI, "avx512-vnni"},
 		{CPU_AVX512_VPOPCNT, "avx512-vpopcnt"},

@@ -12,6 +12,7 @@
 #define CPU_DOTPROD (UINT32_C(1) << 5)
 #define CPU_I8MM (UINT32_C(1) << 6)
 #define CPU_AVX512_VBMI (UINT32_C(1) << 8)
+#define CPU_AVX_VNNI (UINT32_C(1) << 9)   /* of 256 bits, without AVX-512 */
 #define CPU_GFNI (UINT32_C(1) << 7) /* of whatever registers the other flags give */
 
 /**
