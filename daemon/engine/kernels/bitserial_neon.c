@@ -4,14 +4,17 @@
  * bytes do eight products of each row (bitserial_scalar.c has the formula). A piece has 16 bytes at
  * most, so the counts of a row fit one, and are widened once per piece and plane.
  */
+#define ROWS 32
+
 #include "engine/kernels/piece_neon.h"
 
 #define WORD_BYTES 8
 #define COLUMNS 4 /* at once */
 
-/* struct near - @byte: of each plane and byte of the piece, of 32 rows */
+/* struct near - @byte: of each plane and byte of the piece, of 32 rows; @counts: of the columns in work */
 struct near {
 	uint8_t byte[BITS_PLANES_MAX][PIECE_WORDS * WORD_BYTES][ROWS];
+	uint16_t counts[COLUMNS][BITS_PLANES_MAX][ROWS];
 	struct scales scales;
 };
 
@@ -50,13 +53,13 @@ static void load_rows(const struct piece *p, struct near *near)
 	s##n[1] = vaddw_high_u8(vshlq_n_u16(s##n[1], 1), a##n);                                    \
 	s##n[2] = vaddw_u8(vshlq_n_u16(s##n[2], 1), vget_low_u8(b##n));                            \
 	s##n[3] = vaddw_high_u8(vshlq_n_u16(s##n[3], 1), b##n);
-#define ADD(n)                                                                                     \
-	piece_add(p, plane, n, 0, s##n[0], s##n[1]);                                               \
-	piece_add(p, plane, n, 16, s##n[2], s##n[3]);
+#define STORE(n)                                                                                   \
+	for (uint32_t k = 0; k < 4; k++)                                                           \
+		vst1q_u16(near->counts[n][plane] + 8 * k, s##n[k]);
 
 /* @bits: the first column's word @p->first of its least significant plane */
 #define DEFINE_PLANE(count)                                                                        \
-	static void add_plane_##count(const struct piece *p, const struct near *near,              \
+	static void add_plane_##count(const struct piece *p, struct near *near,                    \
 		uint32_t plane, const uint64_t *bits, uint32_t planes)                             \
 	{                                                                                          \
 		const size_t stride = (size_t) planes * p->w->words * sizeof *bits;                \
@@ -75,7 +78,7 @@ static void load_rows(const struct piece *p, struct near *near)
 			}                                                                          \
 			EACH_##count(WIDEN)                                                        \
 		}                                                                                  \
-		EACH_##count(ADD)                                                                  \
+		EACH_##count(STORE)                                                                  \
 	}
 
 DEFINE_PLANE(1)
@@ -92,7 +95,7 @@ static int32_t sum_values(const struct piece *p, const uint64_t *bits, uint32_t 
 	return (int32_t) sum;
 }
 
-static void multiply_rows(const struct piece *p, const struct near *near, const struct kernel_columns *x,
+static void multiply_rows(const struct piece *p, struct near *near, const struct kernel_columns *x,
 	int32_t *acc, uint32_t acc_stride)
 {
 	const size_t stride = (size_t) x->planes * p->w->words;
@@ -100,8 +103,6 @@ static void multiply_rows(const struct piece *p, const struct near *near, const 
 
 	for (uint32_t n = 0, count; n < x->count; n += count, bits += count * stride) {
 		count = x->count - n >= COLUMNS ? COLUMNS : 1;
-		for (uint32_t c = 0; c < count; c++)
-			piece_start(p, c, sum_values(p, bits + c * stride, x->planes));
 		for (uint32_t i = 0; i < p->w->planes; i++) {
 			if (count == COLUMNS)
 				add_plane_4(p, near, i, bits, x->planes);
@@ -109,7 +110,8 @@ static void multiply_rows(const struct piece *p, const struct near *near, const 
 				add_plane_1(p, near, i, bits, x->planes);
 		}
 		for (uint32_t c = 0; c < count; c++)
-			piece_put(p, c, acc + (size_t) (n + c) * acc_stride);
+			piece_put(p, sum_values(p, bits + c * stride, x->planes), near->counts[c],
+				acc + (size_t) (n + c) * acc_stride);
 	}
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The frame of kernels for arm64 that take 32 rows and a piece of at most two words of one group at a
- * time: each plane gives one number for all 32 rows, which their steps multiply.
+ * The frame of kernels for arm64 that take a tile of ROWS rows and a piece of at most two words of one group
+ * at a time: each plane gives one number for each row, which its step multiplies. ROWS is the kernel's.
  */
 #pragma once
 
@@ -11,17 +11,12 @@
 
 #include "engine/kernels/rows.h"
 
-#define ROWS 32
 #define PIECE_WORDS 2
 #define INLINED static inline __attribute__((always_inline))
 
-/*
- * struct scales - of 32 rows of a piece
- * @acc: of the columns that are being multiplied
- */
+/* struct scales - of the rows of a piece */
 struct scales {
 	int16_t step[BITS_PLANES_MAX][ROWS], base[ROWS];
-	int32_t acc[4][ROWS];
 };
 
 /* struct piece - words [first, first + words), of one group, of rows [row, row + rows) */
@@ -69,8 +64,12 @@ INLINED void piece_bytes(const struct piece *p, uint32_t plane, uint32_t word, u
 	uint64_t words[16];
 	uint8x16x4_t a, b;
 
-	for (uint32_t r = 0; r < 16; r++)
-		words[r] = row + r < p->rows ? from[(size_t) r * p->w->words] : 0;
+	if (row + 16 <= p->rows)
+		for (uint32_t r = 0; r < 16; r++)
+			words[r] = from[(size_t) r * p->w->words];
+	else
+		for (uint32_t r = 0; r < 16; r++)
+			words[r] = row + r < p->rows ? from[(size_t) r * p->w->words] : 0;
 	a = vld4q_u8((const uint8_t *) words);
 	b = vld4q_u8((const uint8_t *) (words + 8));
 	for (uint32_t j = 0; j < 4; j++) {
@@ -79,40 +78,68 @@ INLINED void piece_bytes(const struct piece *p, uint32_t plane, uint32_t word, u
 	}
 }
 
-/* The weight of clear bits; @sum: of the column's values */
-static inline void piece_start(const struct piece *p, uint32_t column, int32_t sum)
+/*
+ * 16 sums of a piece and a column.
+ * @sum: of the column's values, @counts: what the rows have of each plane; both below 2^15
+ */
+INLINED void piece_multiply(const struct scales *s, uint32_t planes, size_t row, int16_t sum,
+	const uint16_t (*counts)[ROWS], bool add, int32_t *acc)
 {
-	const struct scales *s = p->scales;
+	int16x8_t u = vld1q_s16(s->base + row), v = vld1q_s16(s->base + row + 8);
+	int32x4_t a = {}, b = {}, c = {}, d = {};
 
-	for (uint32_t r = 0; r < ROWS; r += 4)
-		vst1q_s32(p->scales->acc[column] + r, vmulq_n_s32(vmovl_s16(vld1_s16(s->base + r)), sum));
-}
-
-/* What 16 rows have of a plane, below 2^15, times their steps. */
-INLINED void piece_add(const struct piece *p, uint32_t plane, uint32_t column, uint32_t row,
-	uint16x8_t low, uint16x8_t high)
-{
-	const int16_t *step = p->scales->step[plane] + row;
-	int32_t *acc = p->scales->acc[column] + row;
-	int16x8_t a = vld1q_s16(step), b = vld1q_s16(step + 8);
-	int16x8_t first = vreinterpretq_s16_u16(low), second = vreinterpretq_s16_u16(high);
-
-	vst1q_s32(acc, vmlal_s16(vld1q_s32(acc), vget_low_s16(first), vget_low_s16(a)));
-	vst1q_s32(acc + 4, vmlal_high_s16(vld1q_s32(acc + 4), first, a));
-	vst1q_s32(acc + 8, vmlal_s16(vld1q_s32(acc + 8), vget_low_s16(second), vget_low_s16(b)));
-	vst1q_s32(acc + 12, vmlal_high_s16(vld1q_s32(acc + 12), second, b));
-}
-
-static inline void piece_put(const struct piece *p, uint32_t column, int32_t *acc)
-{
-	const int32_t *sums = p->scales->acc[column];
-	uint32_t r = 0;
-
-	for (; r + 4 <= p->rows; r += 4) {
-		int32x4_t v = vld1q_s32(sums + r);
-
-		vst1q_s32(acc + r, p->first > 0 ? vaddq_s32(v, vld1q_s32(acc + r)) : v);
+	if (add) {
+		a = vld1q_s32(acc);
+		b = vld1q_s32(acc + 4);
+		c = vld1q_s32(acc + 8);
+		d = vld1q_s32(acc + 12);
 	}
-	for (; r < p->rows; r++)
-		acc[r] = p->first > 0 ? acc[r] + sums[r] : sums[r];
+	a = vmlal_n_s16(a, vget_low_s16(u), sum);
+	b = vmlal_high_n_s16(b, u, sum);
+	c = vmlal_n_s16(c, vget_low_s16(v), sum);
+	d = vmlal_high_n_s16(d, v, sum);
+#pragma GCC unroll 4
+	for (uint32_t i = 0; i < planes; i++) {
+		int16x8_t x = vreinterpretq_s16_u16(vld1q_u16(counts[i] + row));
+		int16x8_t y = vreinterpretq_s16_u16(vld1q_u16(counts[i] + row + 8));
+
+		u = vld1q_s16(s->step[i] + row);
+		v = vld1q_s16(s->step[i] + row + 8);
+		a = vmlal_s16(a, vget_low_s16(x), vget_low_s16(u));
+		b = vmlal_high_s16(b, x, u);
+		c = vmlal_s16(c, vget_low_s16(y), vget_low_s16(v));
+		d = vmlal_high_s16(d, y, v);
+	}
+	vst1q_s32(acc, a);
+	vst1q_s32(acc + 4, b);
+	vst1q_s32(acc + 8, c);
+	vst1q_s32(acc + 12, d);
+}
+
+INLINED void piece_put_planes(const struct piece *p, uint32_t planes, int16_t sum,
+	const uint16_t (*counts)[ROWS], int32_t *acc)
+{
+	const size_t whole = p->rows / 16 * 16;
+	int32_t last[16] = {0};
+	size_t row;
+
+	for (row = 0; row < whole; row += 16)
+		piece_multiply(p->scales, planes, row, sum, counts, p->first > 0, acc + row);
+	if (row == p->rows)
+		return;
+	if (p->first > 0)
+		memcpy(last, acc + row, (p->rows - row) * sizeof *acc);
+	piece_multiply(p->scales, planes, row, sum, counts, true, last);
+	memcpy(acc + row, last, (p->rows - row) * sizeof *acc);
+}
+
+/* Only rows that exist are written. */
+static inline void piece_put(const struct piece *p, int32_t sum, const uint16_t (*counts)[ROWS], int32_t *acc)
+{
+	if (p->w->planes == 1)
+		piece_put_planes(p, 1, (int16_t) sum, counts, acc);
+	else if (p->w->planes == 2)
+		piece_put_planes(p, 2, (int16_t) sum, counts, acc);
+	else
+		piece_put_planes(p, p->w->planes, (int16_t) sum, counts, acc);
 }

@@ -24,7 +24,7 @@ RUNS = [
     ("cortex-a53", "Armv8.0", [("int8 (u8 x s8), SMLAL", "int8-smlal", 8, 8), ("int8 (s8 x s8), SADALP", "int8-sadalp", 8, 8),
                                ("W1A1", "bitserial_neon", 1, 1), ("W2A2", "bitserial_neon", 2, 2),
                                ("W1A8", "lookup_neon", 1, 8), ("W2A8", "lookup_neon", 2, 8),
-                               ("W2A8", "decode_neon", 2, 8), ("W4A8", "decode_neon", 4, 8)]),
+                               ("W4A8", "lookup_neon", 4, 8), ("W4A8", "decode_neon", 4, 8)]),
     ("cortex-a76", "Armv8.2 with dot products", [("int8 (s8 x s8), SDOT", "int8-sdot", 8, 8), ("W1A1", "bitserial_neon", 1, 1),
                                                  ("W2A2", "bitserial_neon", 2, 2), ("W2A8", "lookup_neon", 2, 8),
                                                  ("W2A8", "decode_dotprod", 2, 8), ("W4A8", "decode_dotprod", 4, 8)]),
