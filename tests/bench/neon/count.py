@@ -28,6 +28,8 @@ RUNS = [
     ("cortex-a76", "Armv8.2 with dot products", [("int8 (s8 x s8), SDOT", "int8-sdot", 8, 8), ("W1A1", "bitserial_neon", 1, 1),
                                                  ("W2A2", "bitserial_neon", 2, 2), ("W2A8", "lookup_neon", 2, 8),
                                                  ("W2A8", "decode_dotprod", 2, 8), ("W4A8", "decode_dotprod", 4, 8)]),
+    ("max", "Armv8.6 with products of matrices", [("int8 (s8 x s8), SDOT", "int8-sdot", 8, 8), ("W2A8", "decode_i8mm", 2, 8),
+                                                  ("W4A8", "decode_i8mm", 4, 8)]),
 ]
 
 
