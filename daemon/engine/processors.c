@@ -46,20 +46,21 @@ static bool read_capacity(const char *root, uint32_t cpu, uint32_t *ret)
 	return true;
 }
 
-static uint32_t count_large(const char *root, const cpu_set_t *allowed)
+void processors_large(const char *root, const cpu_set_t *allowed, cpu_set_t *ret)
 {
-	uint32_t capacity[CPU_SETSIZE], most = 0, n = 0;
+	uint32_t capacity[CPU_SETSIZE], most = 0;
 
+	*ret = *allowed;
 	for (uint32_t i = 0; i < CPU_SETSIZE; i++) {
 		if (!CPU_ISSET(i, allowed))
 			continue;
 		if (!read_capacity(root, i, &capacity[i]))
-			return (uint32_t) CPU_COUNT(allowed);
+			return;
 		most = MAX_OF(most, capacity[i]);
 	}
 	for (uint32_t i = 0; i < CPU_SETSIZE; i++)
-		n += CPU_ISSET(i, allowed) && LARGE(capacity[i], most);
-	return n;
+		if (CPU_ISSET(i, allowed) && !LARGE(capacity[i], most))
+			CPU_CLR(i, ret);
 }
 
 /* "max 100000", "150000 100000" of version 2; of version 1 two files, -1 for no limit. */
@@ -89,7 +90,11 @@ static void take_quota(void *userdata, const char *folder)
 
 uint32_t processors_worth(const char *root, const cpu_set_t *allowed)
 {
-	uint32_t n = count_large(root, allowed);
+	cpu_set_t large;
+	uint32_t n;
+
+	processors_large(root, allowed, &large);
+	n = (uint32_t) CPU_COUNT(&large);
 
 	control_group_visit(root, "cpu", take_quota, &n);
 	return MAX_OF(n, 1);

@@ -6,6 +6,13 @@
 #include <stdint.h>
 
 /**
+ * processors_large() - those of @allowed that are not much smaller than the largest one
+ * @root: what goes in front of /sys: "" but in tests
+ * @ret: all of @allowed where the kernel does not tell them apart
+ */
+void processors_large(const char *root, const cpu_set_t *allowed, cpu_set_t *ret);
+
+/**
  * processors_worth() - how many of @allowed a pool of threads gains from
  * @root: what goes in front of /proc and /sys: "" but in tests
  * @allowed: by affinity, at least one

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One job at a time. threads_run() stores the job, then sets `remaining`; whoever lowers it from n to
- * n - 1 has claimed task n - 1, and only then reads the job. A thread that wakes late claims nothing,
- * or a task of the job that is current by then: it never acts on an old one.
+ * One job at a time. threads_run() stores the job, then gives each thread a share of its tasks: neighbours,
+ * and the same ones of each job with as many, which find in their cache what they left there. A thread takes
+ * from the front of its own share; when that is empty, from the back of the others': so all end together
+ * though one was held up. Whoever changes a share has claimed a task of it, and only then reads the job. A
+ * thread that wakes late claims nothing, or a task of the job that is current by then: it never acts on an
+ * old one.
  *
- *	caller:	job, pending = n, remaining = n, seq++, wake -- claim, run ... -- wait for pending = 0
+ *	caller:	job, pending = n, shares, seq++, wake -- claim, run ... -- wait for pending = 0
  *	thread:	sleep on seq -- claim, run, pending-- ... -- nothing left: watch seq briefly, sleep
  *
  * Steps of a small network follow each other within microseconds, faster than a sleeper wakes: so
@@ -21,6 +24,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -30,7 +34,9 @@
 #define SPIN_NSEC (30 * NSEC_PER_USEC)
 #define SPIN_PAUSES 16 /* between two looks at the clock */
 
+/* struct worker - the first one is whoever calls; @share: of the tasks, first | end << 32 */
 struct worker {
+	_Alignas(64) _Atomic uint64_t share;
 	struct threads *pool;
 	pthread_t id;
 	uint32_t thread;
@@ -43,7 +49,6 @@ struct threads {
 	bool spin;
 	threads_fn *fn;
 	void *userdata;
-	_Alignas(64) atomic_uint remaining;
 	_Alignas(64) atomic_uint pending;
 	_Alignas(64) atomic_uint seq; /* futex of the threads */
 	atomic_uint limit;
@@ -92,15 +97,36 @@ static bool spin_while(const struct threads *t, atomic_uint *word, uint32_t valu
 	return false;
 }
 
-static bool task_claim(struct threads *t, uint32_t *ret_task)
+static uint64_t share_of(uint32_t first, uint32_t end)
 {
-	uint32_t n = atomic_load(&t->remaining);
+	return (uint64_t) end << 32 | first;
+}
 
-	while (n > 0)
-		if (atomic_compare_exchange_weak(&t->remaining, &n, n - 1)) {
-			*ret_task = n - 1;
+/* @back: its last task, else its first */
+static bool share_take(_Atomic uint64_t *share, bool back, uint32_t *ret_task)
+{
+	uint64_t was = atomic_load(share);
+
+	for (;;) {
+		uint32_t first = (uint32_t) was, end = (uint32_t) (was >> 32);
+
+		if (first == end)
+			return false;
+		if (!atomic_compare_exchange_weak(
+			    share, &was, back ? share_of(first, end - 1) : share_of(first + 1, end)))
+			continue;
+		*ret_task = back ? end - 1 : first;
+		return true;
+	}
+}
+
+static bool task_claim(struct threads *t, uint32_t thread, uint32_t *ret_task)
+{
+	if (share_take(&t->workers[thread].share, false, ret_task))
+		return true;
+	for (uint32_t i = 1; i < t->count; i++)
+		if (share_take(&t->workers[(thread + i) % t->count].share, true, ret_task))
 			return true;
-		}
 	return false;
 }
 
@@ -109,7 +135,7 @@ static uint32_t tasks_run(struct threads *t, uint32_t thread)
 {
 	uint32_t task, n = 0;
 
-	for (; task_claim(t, &task); n++)
+	for (; task_claim(t, thread, &task); n++)
 		t->fn(t->userdata, task, thread);
 	return n;
 }
@@ -157,16 +183,34 @@ uint32_t threads_available(void)
 
 static int worker_start(struct threads *t, uint32_t thread)
 {
-	struct worker *w = &t->workers[thread - 1];
+	struct worker *w = &t->workers[thread];
 	int r;
 
-	*w = (struct worker){.pool = t, .thread = thread};
+	w->pool = t;
+	w->thread = thread;
 	r = pthread_create(&w->id, NULL, worker_main, w);
 	if (r != 0)
 		return -r;
 	t->n_started++;
 	(void) pthread_setname_np(w->id, "bitshed-engine");
 	return 0;
+}
+
+/*
+ * Beside small processors, on the large ones: a step ends with its slowest thread. Only while there are enough
+ * of them, and not for the caller, whose processors are not ours to choose.
+ */
+static void workers_keep_to_large(struct threads *t)
+{
+	cpu_set_t allowed, large;
+
+	if (sched_getaffinity(0, sizeof allowed, &allowed) < 0 || CPU_COUNT(&allowed) == 0)
+		return;
+	processors_large("", &allowed, &large);
+	if (CPU_EQUAL(&large, &allowed) || t->count > (uint32_t) CPU_COUNT(&large))
+		return;
+	for (uint32_t i = 1; i <= t->n_started; i++)
+		(void) pthread_setaffinity_np(t->workers[i].id, sizeof large, &large);
 }
 
 /* Signals belong to the thread that made the pool: the workers are born with all of them blocked.
@@ -183,6 +227,7 @@ static int workers_start(struct threads *t)
 	for (uint32_t i = 1; i < t->count && r == 0; i++)
 		r = worker_start(t, i);
 	(void) pthread_sigmask(SIG_SETMASK, &old, NULL);
+	workers_keep_to_large(t);
 	return r;
 }
 
@@ -194,11 +239,14 @@ int threads_new(struct threads **ret, uint32_t count)
 
 	if (count == 0 || count > THREADS_MAX)
 		return -EINVAL;
-	bytes += (count - 1) * sizeof t->workers[0];
-	t = aligned_alloc(64, (bytes + 63) / 64 * 64);
+	bytes += count * sizeof t->workers[0];
+	t = aligned_alloc(64, bytes);
 	if (!t)
 		return -ENOMEM;
-	*t = (struct threads){.count = count, .limit = count, .spin = count <= threads_available()};
+	memset(t, 0, bytes);
+	t->count = count;
+	atomic_store(&t->limit, count);
+	t->spin = count <= threads_available();
 	r = workers_start(t);
 	if (r < 0)
 		return r;
@@ -214,7 +262,7 @@ struct threads *threads_free(struct threads *t)
 	atomic_fetch_add(&t->seq, 1);
 	futex_wake(&t->seq, INT_MAX);
 	for (uint32_t i = 0; i < t->n_started; i++)
-		(void) pthread_join(t->workers[i].id, NULL);
+		(void) pthread_join(t->workers[i + 1].id, NULL);
 	free(t);
 	return NULL;
 }
@@ -260,7 +308,9 @@ void threads_run(struct threads *t, threads_fn *fn, void *userdata, uint32_t n_t
 	t->fn = fn;
 	t->userdata = userdata;
 	atomic_store(&t->pending, n_tasks);
-	atomic_store(&t->remaining, n_tasks);
+	for (uint64_t i = 0; i < n; i++)
+		atomic_store(&t->workers[i].share,
+			share_of((uint32_t) (n_tasks * i / n), (uint32_t) (n_tasks * (i + 1) / n)));
 	atomic_fetch_add(&t->seq, 1);
 	if (atomic_load(&t->sleepers) > 0)
 		/* Nobody knows which of them sleep: under a limit all are asked. */

@@ -21,7 +21,8 @@ typedef void threads_fn(void *userdata, uint32_t task, uint32_t thread);
  * threads_new() - @count threads in all, the caller included; 1 starts none
  * @count: 1 .. THREADS_MAX
  *
- * The threads run where the calling thread may run, with all signals blocked.
+ * The threads run where the calling thread may run, there on the large processors if those are enough, with
+ * all signals blocked.
  * Return: 0, -EINVAL, -ENOMEM, or -EAGAIN when the system gives no more threads.
  */
 int threads_new(struct threads **ret, uint32_t count);

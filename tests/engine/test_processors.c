@@ -90,6 +90,25 @@ static void test_large_ones_count(void)
 	root_remove();
 }
 
+static void test_large_ones_are_told(void)
+{
+	cpu_set_t allowed, large;
+
+	root_make();
+	for (uint32_t i = 0; i < 6; i++)
+		put_capacity(i, i < 4 ? "485\n" : "1024\n");
+	CPU_ZERO(&allowed);
+	for (uint32_t i = 2; i < 5; i++)
+		CPU_SET(i, &allowed);
+	processors_large(root, &allowed, &large);
+	CU_ASSERT_EQUAL(CPU_COUNT(&large), 1);
+	CU_ASSERT_TRUE(CPU_ISSET(4, &large));
+	CPU_SET(6, &allowed); /* of which nothing is known */
+	processors_large(root, &allowed, &large);
+	CU_ASSERT_TRUE(CPU_EQUAL(&large, &allowed));
+	root_remove();
+}
+
 static void test_quota_of_version_2(void)
 {
 	root_make();
@@ -133,5 +152,5 @@ static void test_quota_of_a_container(void)
 	root_remove();
 }
 
-TEST_MAIN("processors", TEST(affinity_alone), TEST(large_ones_count), TEST(quota_of_version_2),
-	TEST(quota_of_version_1), TEST(quota_of_a_container))
+TEST_MAIN("processors", TEST(affinity_alone), TEST(large_ones_count), TEST(large_ones_are_told),
+	TEST(quota_of_version_2), TEST(quota_of_version_1), TEST(quota_of_a_container))

@@ -132,6 +132,61 @@ static void test_threads_work_together(void)
 	}
 }
 
+/* struct meeting - @elsewhere: tasks that ran on another thread than the one whose share they are */
+struct meeting {
+	atomic_uint arrived, elsewhere;
+};
+
+static void share_task(void *userdata, uint32_t task, uint32_t thread)
+{
+	struct meeting *m = userdata;
+
+	if (task != thread)
+		atomic_fetch_add(&m->elsewhere, 1);
+	meet_task(&m->arrived, task, thread);
+}
+
+/* As many tasks as threads, none of which is free before all have one: nobody takes another one's. */
+static void test_each_thread_has_its_share(void)
+{
+	_cleanup_(threads_freep) struct threads *t = NULL;
+
+	CU_ASSERT_EQUAL_FATAL(threads_new(&t, 3), 0);
+	for (uint32_t i = 0; i < 50; i++) {
+		struct meeting m = {};
+
+		threads_run(t, share_task, &m, 3);
+		CU_ASSERT_EQUAL(atomic_load(&m.arrived), 3);
+		CU_ASSERT_EQUAL(atomic_load(&m.elsewhere), 0);
+	}
+}
+
+#define HELD_UP_SEC 20
+
+static void held_up_task(void *userdata, uint32_t task, uint32_t thread)
+{
+	atomic_uint *done = userdata;
+	time_t end = time(NULL) + HELD_UP_SEC;
+
+	while (task == 0 && atomic_load(done) < TASKS - 1 && time(NULL) < end)
+		(void) sched_yield();
+	if (task > 0)
+		atomic_fetch_add(done, 1);
+	else if (atomic_load(done) == TASKS - 1)
+		atomic_fetch_add(done, 1000);
+}
+
+/* The first task of a share waits for all others, which therefore somebody else must have run. */
+static void test_a_share_is_stolen(void)
+{
+	_cleanup_(threads_freep) struct threads *t = NULL;
+	atomic_uint done = 0;
+
+	CU_ASSERT_EQUAL_FATAL(threads_new(&t, 2), 0);
+	threads_run(t, held_up_task, &done, TASKS);
+	CU_ASSERT_EQUAL(atomic_load(&done), TASKS - 1 + 1000);
+}
+
 static uint64_t cpu_usec(void)
 {
 	struct rusage u;
@@ -237,5 +292,6 @@ static void test_affinity_is_respected(void)
 
 TEST_MAIN("threads", TEST(each_task_runs_once), TEST(null_pool_runs_here),
 	TEST(one_thread_makes_none), TEST(silly_counts_are_refused), TEST(threads_work_together),
+	TEST(each_thread_has_its_share), TEST(a_share_is_stolen),
 	TEST(idle_threads_sleep), TEST(signals_stay_with_the_maker), TEST(affinity_is_respected),
 	TEST(a_limit_is_kept))
