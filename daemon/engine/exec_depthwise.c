@@ -44,7 +44,7 @@ static void pad_line(const struct run *r, const struct part *part, int64_t y, ui
 		memcpy(to + (size_t) inside * n, from, (size_t) (end - inside) * n);
 	else
 		for (int64_t x = inside; x < end; x++, from += in->shape.channels)
-			run_copy(to + (size_t) x * n, from, n);
+			copy_short(to + (size_t) x * n, from, n);
 	memset(to + (size_t) end * n, in->zero_point, (part->width - (size_t) end) * n);
 }
 

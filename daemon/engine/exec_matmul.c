@@ -44,6 +44,7 @@ static void find_columns(const struct run *r, uint32_t group, uint64_t first, ui
 	const struct step *s = r->step;
 	const struct value *in = run_input_value(r, 0);
 	struct gather g = {
+		.kernel = r->plan->kernels[KERNEL_GATHER],
 		.op = r->op,
 		.image = in->shape,
 		.data = run_input(r, 0),

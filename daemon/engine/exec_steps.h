@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/exec.h"
+#include "engine/kernels/copy.h"
 
 /**
  * struct run - one exec_run(), on the caller's stack
@@ -70,25 +71,6 @@ static inline void run_tasks(
 	threads_run(run_threads(r, work), fn, userdata, (uint32_t) n_tasks);
 }
 
-/** run_copy() - memcpy() for short runs of varying length: fixed-size moves, the last one overlapping,
- * beat it */
-static inline void run_copy(uint8_t *restrict to, const uint8_t *restrict from, size_t n)
-{
-	size_t i = 0;
-
-	if (n >= 16) {
-		for (; i + 16 < n; i += 16)
-			memcpy(to + i, from + i, 16);
-		memcpy(to + n - 16, from + n - 16, 16);
-	} else if (n >= 8) {
-		memcpy(to, from, 8);
-		memcpy(to + n - 8, from + n - 8, 8);
-	} else {
-		for (; i < n; i++)
-			to[i] = from[i];
-	}
-}
-
 /**
  * run_requantize() - many short rows of sums with the same gains, as few calls
  * @acc: [count][channels]; @gain, @bias: [channels * repeat], the same @repeat times over
@@ -116,10 +98,12 @@ void step_softmax(const struct run *r);
 
 /**
  * struct gather - where the columns of a convolution come from
+ * @kernel: for taps that are neighbours in memory
  * @channels: of one pixel; @first_channel, @group_channels: of this group
  * @stride: bytes from one column to the next; beyond the taps it is filled with zeros
  */
 struct gather {
+	const struct kernel *kernel;
 	const struct op *op;
 	struct shape image;
 	const uint8_t *data;

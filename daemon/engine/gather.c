@@ -7,22 +7,7 @@
 
 #include "engine/exec_steps.h"
 
-/* One tap line whose taps are neighbours in memory: left of the image, inside, right of it. */
-static void gather_run(const struct gather *g, const uint8_t *line, int64_t x, uint8_t *to)
-{
-	const int64_t taps = g->op->kernel_w, width = g->image.width;
-	const int64_t inside = MAX_OF(MIN_OF(-x, taps), 0);
-	const int64_t outside = MAX_OF(MIN_OF(width - x, taps), inside);
-	const size_t c = g->group_channels;
-
-	memset(to, g->zero_point, (size_t) inside * c);
-	if (outside > inside)
-		run_copy(to + (size_t) inside * c, line + (size_t) (x + inside) * c,
-			(size_t) (outside - inside) * c);
-	memset(to + (size_t) outside * c, g->zero_point, (size_t) (taps - outside) * c);
-}
-
-static void gather_taps(const struct gather *g, const uint8_t *line, int64_t x, uint8_t *to)
+static void gather_tap_line(const struct gather *g, const uint8_t *line, int64_t x, uint8_t *to)
 {
 	const size_t c = g->group_channels;
 
@@ -30,105 +15,62 @@ static void gather_taps(const struct gather *g, const uint8_t *line, int64_t x, 
 		if (x < 0 || x >= g->image.width)
 			memset(to, g->zero_point, c);
 		else
-			run_copy(to, line + (size_t) x * g->image.channels + g->first_channel, c);
+			copy_short(to, line + (size_t) x * g->image.channels + g->first_channel, c);
 	}
 }
 
-static bool is_inside(const struct gather *g, int64_t y, int64_t x)
-{
-	const struct op *op = g->op;
-
-	return y >= 0 && x >= 0 &&
-	       y + (int64_t) (op->kernel_h - 1) * op->dilation_h < g->image.height &&
-	       x + (int64_t) op->kernel_w <= g->image.width;
-}
-
-static void gather_column(const struct gather *g, int64_t y, int64_t x, bool runs, uint8_t *to)
+/* Taps that are apart: of some channels only, or dilated. */
+static void gather_apart(const struct gather *g, int64_t y, int64_t x, uint32_t count, uint8_t *out)
 {
 	const size_t tap_line = (size_t) g->op->kernel_w * g->group_channels;
 	const size_t line_bytes = (size_t) g->image.width * g->image.channels;
 
-	for (uint32_t i = 0; i < g->op->kernel_h; i++, y += g->op->dilation_h, to += tap_line) {
-		if (y < 0 || y >= g->image.height)
-			memset(to, g->zero_point, tap_line);
-		else if (runs)
-			gather_run(g, g->data + (size_t) y * line_bytes, x, to);
-		else
-			gather_taps(g, g->data + (size_t) y * line_bytes, x, to);
+	for (uint32_t i = 0; i < count; i++, x += g->op->stride_w, out += g->stride) {
+		uint8_t *to = out;
+
+		memset(to + g->stride - BITS_PER_WORD, 0, BITS_PER_WORD);
+		for (uint32_t j = 0; j < g->op->kernel_h; j++, to += tap_line) {
+			int64_t line = y + (int64_t) j * g->op->dilation_h;
+
+			if (line < 0 || line >= g->image.height)
+				memset(to, g->zero_point, tap_line);
+			else
+				gather_tap_line(g, g->data + (size_t) line * line_bytes, x, to);
+		}
 	}
 }
 
-/* @n: bytes of one tap line; where it is a constant, the moves are laid out one after the other */
-static inline __attribute__((always_inline)) void copy_columns(const struct gather *g,
-	const uint8_t *from, uint32_t count, size_t n, uint8_t *to)
+static void gather_neighbours(const struct gather *g, int64_t y, int64_t x, uint32_t count, uint8_t *out)
 {
-	const size_t step = (size_t) g->op->stride_w * g->image.channels;
-	const size_t line = (size_t) g->image.width * g->image.channels * g->op->dilation_h;
-	const uint32_t lines = g->op->kernel_h;
-	const size_t stride = g->stride;
+	const size_t channels = g->image.channels;
+	const struct kernel_gather all = {
+		.image = g->data,
+		.lines = g->image.height,
+		.taps = g->op->kernel_h,
+		.tap_step = g->op->dilation_h,
+		.line_bytes = g->image.width * channels,
+		.tap_bytes = g->op->kernel_w * channels,
+		.step = g->op->stride_w * channels,
+		.stride = g->stride,
+		.outside = g->zero_point,
+	};
 
-	for (uint32_t i = 0; i < count; i++, from += step, to += stride) {
-		const uint8_t *tap = from;
-		uint8_t *out = to;
-
-		memset(to + stride - BITS_PER_WORD, 0, BITS_PER_WORD);
-		for (uint32_t j = 0; j < lines; j++, tap += line, out += n)
-			run_copy(out, tap, n);
-	}
-}
-
-/* Nothing of these columns of one line lies outside: the case of nearly all. */
-static void gather_inside(const struct gather *g, int64_t y, int64_t x, uint32_t count, uint8_t *to)
-{
-	const size_t n = (size_t) g->op->kernel_w * g->group_channels;
-	const uint8_t *from = g->data + ((size_t) y * g->image.width + (size_t) x) * g->image.channels;
-
-	switch (n) {
-	case 48:
-		return copy_columns(g, from, count, 48, to);
-	case 96:
-		return copy_columns(g, from, count, 96, to);
-	case 192:
-		return copy_columns(g, from, count, 192, to);
-	default:
-		return copy_columns(g, from, count, n, to);
-	}
-}
-
-/* From @x on, how many of up to @count columns of a line have all taps inside of the image? */
-static uint32_t count_inside(const struct gather *g, int64_t y, int64_t x, uint32_t count)
-{
-	int64_t room = (int64_t) g->image.width - g->op->kernel_w - x;
-
-	if (!is_inside(g, y, x))
-		return 0;
-	return (uint32_t) MIN_OF(room / g->op->stride_w + 1, (int64_t) count);
+	g->kernel->gather(&all, y, x * (int64_t) channels, count, out);
 }
 
 /* What the taps leave of the last word of a column stays zero: no weight is there. */
 void gather_columns(const struct gather *g, uint64_t first, uint32_t count, uint8_t *out)
 {
 	const struct op *op = g->op;
-	const bool runs = op->dilation_w == 1 && g->group_channels == g->image.channels;
+	const bool neighbours = op->dilation_w == 1 && g->group_channels == g->image.channels;
 	uint64_t oy = first / g->out_width;
 	uint32_t ox = (uint32_t) (first % g->out_width), n;
 
-	for (; count > 0; count -= n, out += n * g->stride) {
+	for (; count > 0; count -= n, out += n * g->stride, ox = 0, oy++) {
 		int64_t y = (int64_t) oy * op->stride_h - op->pad_top;
 		int64_t x = (int64_t) ox * op->stride_w - op->pad_left;
 
-		n = runs ? count_inside(g, y, x, MIN_OF(count, g->out_width - ox)) : 0;
-		if (n > 0) {
-			gather_inside(g, y, x, n, out);
-		} else {
-			n = 1;
-			memset(out + g->stride - BITS_PER_WORD, 0, BITS_PER_WORD);
-			gather_column(g, y, x, runs, out);
-		}
-		ox += n;
-		if (ox == g->out_width) {
-			ox = 0;
-			oy++;
-		}
+		n = MIN_OF(count, g->out_width - ox);
+		(neighbours ? gather_neighbours : gather_apart)(g, y, x, n, out);
 	}
 }

@@ -76,7 +76,7 @@ static inline __attribute__((always_inline)) uint8_t *copy_taps(
 		const uint64_t *tap = from;
 
 		for (uint32_t i = 0; i < op->kernel_h; i++, tap += line, out += bytes)
-			run_copy(out, (const uint8_t *) tap, bytes);
+			copy_short(out, (const uint8_t *) tap, bytes);
 	}
 	return out;
 }

@@ -303,7 +303,7 @@ static void reserve_packed(struct plan *p)
 static int pick_kernels(struct plan *p, uint32_t cpu, struct error *reterr)
 {
 	static const enum kernel_op needed[] = {KERNEL_REQUANTIZE, KERNEL_ADD, KERNEL_TABLE,
-		KERNEL_MAX, KERNEL_SUM, KERNEL_SOFTMAX, KERNEL_QUANTIZE};
+		KERNEL_MAX, KERNEL_SUM, KERNEL_SOFTMAX, KERNEL_QUANTIZE, KERNEL_GATHER};
 
 	for (uint32_t i = 0; i < ARRAY_SIZE(needed); i++) {
 		p->kernels[needed[i]] = kernel_pick(needed[i], cpu, NULL, 0);

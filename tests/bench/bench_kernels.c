@@ -106,6 +106,8 @@ static void run_elements(void *userdata)
 {
 	static const struct kernel_add add = {0.5f, 0.25f, 3, 200, 5, 0, 255};
 	struct elements *e = userdata;
+	const struct kernel_gather gather = {.image = e->a, .lines = 3, .taps = 3, .tap_step = 1,
+		.line_bytes = TAPS * 64, .tap_bytes = 3 * 64, .step = 64, .stride = TAPS * 64};
 	const struct kernel *k = e->kernel;
 	const uint8_t *taps[TAPS];
 
@@ -114,6 +116,9 @@ static void run_elements(void *userdata)
 		for (uint32_t i = 0; i < TAPS; i++)
 			taps[i] = e->a + 64 * i;
 		k->depthwise((const int8_t *) e->b, TAPS, 64, taps, 64, ELEMENTS / 64, e->acc);
+		break;
+	case KERNEL_GATHER:
+		k->gather(&gather, 0, 0, ELEMENTS / (TAPS * 64), e->out);
 		break;
 	case KERNEL_PACK:
 		k->pack(e->a, ELEMENTS / 64, 2, (uint64_t *) (void *) e->out);

@@ -274,6 +274,59 @@ static void test_pack(void)
 	}
 }
 
+struct gather_inputs {
+	struct kernel_gather g;
+	int64_t y, x;
+	uint32_t count;
+};
+
+static void call_gather(const struct kernel *k, const void *inputs, void *out)
+{
+	const struct gather_inputs *in = inputs;
+
+	k->gather(&in->g, in->y, in->x, in->count, out);
+}
+
+static uint8_t gather_definition(const struct gather_inputs *in, uint32_t column, size_t byte)
+{
+	const struct kernel_gather *g = &in->g;
+	int64_t y = in->y + (int64_t) (byte / g->tap_bytes) * g->tap_step;
+	int64_t x = in->x + (int64_t) (column * g->step + byte % g->tap_bytes);
+
+	if (byte >= g->taps * g->tap_bytes)
+		return 0;
+	if (y < 0 || y >= g->lines || x < 0 || x >= (int64_t) g->line_bytes)
+		return g->outside;
+	return g->image[(size_t) y * g->line_bytes + (size_t) x];
+}
+
+static void test_gather(void)
+{
+	static const size_t common[] = {9, 21, 48, 96, 192};
+
+	for (uint32_t i = 0; i < 600; i++) {
+		size_t pixel = 1 + random_below(80), pixels = 1 + random_below(20), bytes;
+		struct gather_inputs in = {{.lines = 1 + random_below(12), .taps = 1 + random_below(5),
+			.tap_step = 1 + random_below(3), .line_bytes = pixel * pixels,
+			.tap_bytes = i % 2 ? common[random_below(5)] : pixel * (1 + random_below(4)), .step = pixel,
+			.outside = (uint8_t) random_below(256)}, .count = 1 + random_below(24)};
+		uint8_t *image = arena_buffer(&arena_a, in.g.lines * in.g.line_bytes, 1, i % 3);
+		bool good = true;
+
+		fill_bytes(image, in.g.lines * in.g.line_bytes, FILL_RANDOM, 255);
+		in.g.image = image;
+		in.g.stride = (in.g.taps * in.g.tap_bytes + 63) / 64 * 64;
+		in.y = (int64_t) random_below(in.g.lines + 6) - 6;
+		in.x = (int64_t) random_below((uint32_t) in.g.line_bytes + 200) - 200;
+		bytes = in.count * in.g.stride;
+		CU_ASSERT(check_all(KERNEL_GATHER, call_gather, &in, NULL, bytes, 64, i % 3));
+		for (size_t j = 0; j < bytes; j++)
+			good = good && expected[j] == gather_definition(&in, (uint32_t) (j / in.g.stride),
+							      j % in.g.stride);
+		CU_ASSERT(good);
+	}
+}
+
 struct depthwise_inputs {
 	const int8_t *weights;
 	const uint8_t *taps[TAPS_MAX];
@@ -422,4 +475,4 @@ static void test_arenas(void)
 }
 
 TEST_MAIN("elements", TEST(arenas), TEST(requantize), TEST(add), TEST(table_max_sum), TEST(pack),
-	TEST(depthwise), TEST(softmax), TEST(quantize), TEST(floats_are_the_same_everywhere))
+	TEST(gather), TEST(depthwise), TEST(softmax), TEST(quantize), TEST(floats_are_the_same_everywhere))

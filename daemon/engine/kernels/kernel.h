@@ -31,6 +31,7 @@ enum kernel_op {
 	KERNEL_MATMUL,	   /* u8 columns times planes, matmul_fn */
 	KERNEL_MATMUL_BITS, /* packed columns times planes, matmul_fn */
 	KERNEL_DEPTHWISE,  /* depthwise_fn */
+	KERNEL_GATHER,	   /* gather_fn */
 	KERNEL_PACK,	   /* pack_fn */
 	KERNEL_REQUANTIZE, /* requantize_fn */
 	KERNEL_ADD,	   /* add_fn */
@@ -105,6 +106,28 @@ typedef void matmul_fn(const struct kernel_matrix *w, const struct kernel_column
 typedef void depthwise_fn(const int8_t *weights, uint32_t n_taps, uint32_t channels,
 	const uint8_t *const *taps, uint32_t pixel_stride, uint32_t count, int32_t *acc);
 
+/**
+ * struct kernel_gather - columns of a convolution whose taps of one line are neighbours in memory
+ * @image: @lines lines of @line_bytes
+ * @taps: lines of taps, each so many lines of the image (@tap_step) below the last one; @tap_bytes: of one
+ * @step: bytes from where one column's taps begin to the next one's
+ * @stride: bytes between columns, at least @taps * @tap_bytes and less than 64 more
+ * @outside: what stands where there is no image
+ */
+struct kernel_gather {
+	const uint8_t *image;
+	uint32_t lines, taps, tap_step;
+	size_t line_bytes, tap_bytes, step, stride;
+	uint8_t outside;
+};
+
+/**
+ * gather_fn - @count columns, whose taps begin at line @y, the first one's at byte @x of it
+ * @y, @x: within the image or not
+ * @out: [count][stride], 64-byte aligned; zero beyond the taps
+ */
+typedef void gather_fn(const struct kernel_gather *g, int64_t y, int64_t x, uint32_t count, uint8_t *out);
+
 /** pack_fn - q of one column, below 2^planes, to planes: bits[planes][words], from u8[words * 64] */
 typedef void pack_fn(const uint8_t *u8, uint32_t words, uint32_t planes, uint64_t *bits);
 
@@ -161,6 +184,7 @@ struct kernel {
 	union {
 		matmul_fn *matmul;
 		depthwise_fn *depthwise;
+		gather_fn *gather;
 		pack_fn *pack;
 		requantize_fn *requantize;
 		add_fn *add;
