@@ -170,13 +170,13 @@ struct export_given {
  * struct export_follow - matrices one after the other, each for what those before it make of its inputs
  * @inputs: before matrix @matrix is quantized: the second moment of what it will read, freed by the caller; its
  *	weights may change
- * @quantized: it has its codes
+ * @quantized: it has its codes; may change them, and those of the matrices before it
  * @close: frees @userdata
  */
 struct export_follow {
 	int (*inputs)(void *userdata, struct export *e, uint32_t matrix, struct second_moment *ret,
 		struct error *reterr);
-	int (*quantized)(void *userdata, const struct export *e, uint32_t matrix);
+	int (*quantized)(void *userdata, struct export *e, uint32_t matrix, struct error *reterr);
 	void *(*close)(void *userdata);
 	void *userdata;
 };

@@ -19,6 +19,7 @@ static int pack_planes(struct export_matrix *m)
 	uint32_t row_bits = bits_row_bits(c->columns, m->depthwise);
 
 	for (uint32_t p = 0; p < c->planes; p++) {
+		free(m->planes[p]); /* of codes that have changed */
 		m->planes[p] = calloc(bits_plane_words(c->rows, row_bits), sizeof(uint64_t));
 		if (!m->planes[p])
 			return -ENOMEM;
@@ -181,8 +182,10 @@ static int follow_matrices(struct export *e, struct threads *threads, const stru
 		if (r >= 0)
 			r = corrections_init(&e->matrices[i]);
 		if (r >= 0)
-			r = f->quantized(f->userdata, e, i);
+			r = f->quantized(f->userdata, e, i, reterr);
 	}
+	for (uint32_t i = 0; r >= 0 && i < e->n_matrices; i++)
+		r = pack_planes(&e->matrices[i]);
 	progress_step(progress, "quantizing", 1, 1);
 	return r;
 }

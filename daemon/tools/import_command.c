@@ -45,6 +45,8 @@ const struct command command_import = {
 		"                          are tried: with --follow, and where 8 planes agree too little with fp32\n"
 		"  --follow                each layer takes back errors of those before it, for the widest width;\n"
 		"                          with --calibrate\n"
+		"  --blocks                --follow, and the matrices of a residual block are rounded together for what\n"
+		"                          it gives out (BRECQ)\n"
 		"  --keep-nested           keep nested planes even where plain int8 agrees better at 8 bits\n"
 		"  --no-correction         do not match the fp32 network's statistics at each width\n"
 		"  --labels FILE           names of the classes, one a line\n"
@@ -79,6 +81,7 @@ enum {
 	OPTION_EQUALISE,
 	OPTION_NO_EQUALISE,
 	OPTION_FOLLOW,
+	OPTION_BLOCKS,
 	OPTION_KEEP_NESTED,
 	OPTION_NO_CORRECTION,
 	OPTION_LABELS,
@@ -109,6 +112,7 @@ static const struct option options[] = {
 	{"equalise", no_argument, NULL, OPTION_EQUALISE},
 	{"no-equalise", no_argument, NULL, OPTION_NO_EQUALISE},
 	{"follow", no_argument, NULL, OPTION_FOLLOW},
+	{"blocks", no_argument, NULL, OPTION_BLOCKS},
 	{"keep-nested", no_argument, NULL, OPTION_KEEP_NESTED},
 	{"no-correction", no_argument, NULL, OPTION_NO_CORRECTION},
 	{"labels", required_argument, NULL, OPTION_LABELS},
@@ -199,7 +203,10 @@ static bool parse_option(struct import *i, int option, const char *text, uint32_
 		i->equalise = EQUALISE_NO;
 		return true;
 	case OPTION_FOLLOW:
-		i->follow = follow_open;
+		i->follow = i->follow ?: follow_open;
+		return true;
+	case OPTION_BLOCKS:
+		i->follow = follow_open_blocks;
 		return true;
 	case OPTION_KEEP_NESTED:
 		i->keep_nested = true;

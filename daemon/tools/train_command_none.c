@@ -12,6 +12,12 @@ int follow_open(struct export_follow *ret, const struct net *net, const struct n
 	return error_set(reterr, -ENOTSUP, "--follow needs oneDNN, which this bitshed-model was built without");
 }
 
+int follow_open_blocks(struct export_follow *ret, const struct net *net, const struct net *teacher,
+	struct samples *samples, uint32_t limit, struct threads *threads, struct error *reterr)
+{
+	return follow_open(ret, net, teacher, samples, limit, threads, reterr);
+}
+
 static int train_main(int argc, char **argv)
 {
 	struct error e = {};

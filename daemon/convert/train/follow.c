@@ -20,25 +20,29 @@
 
 #include "convert/quantize/metric.h"
 #include "convert/second_moment.h"
+#include "convert/train/block.h"
 #include "convert/train/graph.h"
 
 #define BATCH 16
 #define POSITIONS_MAX 64 /* of one sample */
 #define SAMPLES_MAX 256 /* mirrored ones among them: both networks run once for each matrix */
+#define BLOCK_BYTES_MAX (512u << 20) /* of samples at both ends of a block */
 #define TASK_ROWS 16
 /* Of the mean of the diagonal, for each column per position. */
 #define RIDGE 4.0
 
 /**
  * struct follow - @teacher, @student: graphs of the same net
+ * @learner: with gradients, for blocks; NULL: none are rounded together
+ * @begin: the first matrix whose block has not ended yet
  * @n: samples; @sides: 2: mirrored, too
  * @pixels, @chw: one sample
  */
 struct follow {
 	struct samples *samples;
 	struct threads *threads;
-	struct train_graph *teacher, *student;
-	uint32_t n, sides;
+	struct train_graph *teacher, *student, *learner;
+	uint32_t n, sides, begin;
 	uint8_t *pixels;
 	float *chw;
 };
@@ -69,30 +73,13 @@ static void *follow_close(void *userdata)
 		return NULL;
 	train_graph_free(f->teacher);
 	train_graph_free(f->student);
+	train_graph_free(f->learner);
 	free(f->pixels);
 	free(f->chw);
 	free(f);
 	return NULL;
 }
 DEFINE_CLEANUP(void *, follow_close)
-
-/* As the export moved them (graph_ops.c). */
-static uint32_t *column_order(const struct export *e, uint32_t matrix)
-{
-	const struct net_node *n = &e->net->nodes[e->matrices[matrix].net_node];
-	uint32_t columns = e->matrices[matrix].columns, inputs = columns, taps = 1, *order;
-
-	if (n->kind == NET_LINEAR && net_elements(&e->net->values[n->inputs[0]].shape) == columns)
-		return graph_order(e, n->inputs[0]);
-	if (n->kind == NET_CONVOLUTION) {
-		taps = n->kernel[0] * n->kernel[1];
-		inputs = columns / taps;
-	}
-	order = malloc(columns * sizeof *order);
-	for (uint32_t i = 0; order && i < columns; i++)
-		order[i] = i % inputs * taps + i / inputs;
-	return order;
-}
 
 static void inputs_done(struct inputs *in)
 {
@@ -110,7 +97,7 @@ static int inputs_init(struct inputs *in, const struct export *e, uint32_t matri
 	size_t columns = m->columns;
 
 	*in = (struct inputs){.e = e, .m = m, .node = &e->net->nodes[m->net_node], .columns = m->columns,
-		.groups = second_moment_groups(e, matrix), .order = column_order(e, matrix)};
+		.groups = second_moment_groups(e, matrix), .order = block_order(e, matrix)};
 	in->rows = m->rows / in->groups;
 	in->x = dnn_floats(BATCH * POSITIONS_MAX * columns);
 	in->off = dnn_floats((size_t) BATCH * POSITIONS_MAX * in->rows);
@@ -137,8 +124,8 @@ static int load_sample(struct follow *f, uint32_t index, uint32_t at)
 	return r;
 }
 
-/* The student before @node, the teacher behind it. */
-static int run_batch(struct follow *f, uint32_t node, uint32_t first, uint32_t n, struct error *reterr)
+/* The student before node @before, the teacher behind node @behind. */
+static int run_batch(struct follow *f, uint32_t before, uint32_t behind, uint32_t first, uint32_t n, struct error *reterr)
 {
 	int r = 0;
 
@@ -148,8 +135,8 @@ static int run_batch(struct follow *f, uint32_t node, uint32_t first, uint32_t n
 		return error_set(reterr, r, "the calibration data cannot be read");
 	memcpy(train_graph_input(f->teacher), train_graph_input(f->student),
 		n * samples_elements(f->samples) * sizeof(float));
-	r = train_graph_pass(f->teacher, node, reterr);
-	return r < 0 ? r : train_graph_reach(f->student, node, reterr);
+	r = train_graph_pass(f->teacher, behind, reterr);
+	return r < 0 ? r : train_graph_reach(f->student, before, reterr);
 }
 
 /* What output element @at of a convolution reads, in the engine's order. @from: one sample, NHWC. */
@@ -358,13 +345,13 @@ static int follow_inputs(void *userdata, struct export *e, uint32_t matrix, stru
 {
 	struct follow *f = userdata;
 	_cleanup_(inputs_done) struct inputs in = {};
-	uint32_t all = f->n * f->sides;
+	uint32_t all = f->n * f->sides, node = e->matrices[matrix].net_node;
 	int r = inputs_init(&in, e, matrix);
 
 	for (uint32_t first = 0; r >= 0 && first < all; first += BATCH) {
 		uint32_t n = MIN_OF((uint32_t) BATCH, all - first);
 
-		r = run_batch(f, e->matrices[matrix].net_node, first, n, reterr);
+		r = run_batch(f, node, node, first, n, reterr);
 		if (r >= 0)
 			r = accumulate(f, &in, first, n, reterr);
 	}
@@ -379,11 +366,10 @@ static int follow_inputs(void *userdata, struct export *e, uint32_t matrix, stru
 }
 
 /* The student goes on with what the matrix has become. */
-static int follow_quantized(void *userdata, const struct export *e, uint32_t matrix)
+static int put_matrix(const struct follow *f, const struct export *e, uint32_t matrix)
 {
-	struct follow *f = userdata;
 	const struct export_matrix *m = &e->matrices[matrix];
-	_cleanup_free_ uint32_t *order = column_order(e, matrix);
+	_cleanup_free_ uint32_t *order = block_order(e, matrix);
 	float *hat = f->student->matrices[matrix].hat;
 
 	if (!order)
@@ -394,8 +380,69 @@ static int follow_quantized(void *userdata, const struct export *e, uint32_t mat
 	return 0;
 }
 
-int follow_open(struct export_follow *ret, const struct net *net, const struct net *teacher, struct samples *samples,
-	uint32_t limit, struct threads *threads, struct error *reterr)
+static void block_samples_done(struct block_samples *s)
+{
+	free(s->in);
+	free(s->out);
+}
+
+static int gather_block(struct follow *f, const struct block *b, struct block_samples *ret, struct error *reterr)
+{
+	size_t in = f->student->values[b->input].elements, out = f->teacher->values[b->output].elements;
+	size_t most = BLOCK_BYTES_MAX / ((in + out) * sizeof(float));
+
+	ret->n = (uint32_t) MIN_OF((size_t) f->n * f->sides, most) / BATCH * BATCH;
+	ret->in = malloc(ret->n * in * sizeof *ret->in + 1);
+	ret->out = malloc(ret->n * out * sizeof *ret->out + 1);
+	if (!ret->in || !ret->out)
+		return -ENOMEM;
+	for (uint32_t first = 0; first < ret->n; first += BATCH) {
+		int r = run_batch(f, b->first, b->last, first, BATCH, reterr);
+
+		if (r < 0)
+			return r;
+		memcpy(ret->in + first * in, f->student->values[b->input].data, BATCH * in * sizeof *ret->in);
+		memcpy(ret->out + first * out, f->teacher->values[b->output].data, BATCH * out * sizeof *ret->out);
+	}
+	return 0;
+}
+
+/* The matrices from f->begin to @matrix, when a block of several ends with it. */
+static int finish_block(struct follow *f, struct export *e, uint32_t matrix, struct error *reterr)
+{
+	_cleanup_(block_samples_done) struct block_samples samples = {};
+	uint32_t begin = f->begin, limit = e->net->n_nodes;
+	struct block b;
+	int r;
+
+	if (matrix + 1 < e->n_matrices)
+		limit = e->matrices[matrix + 1].net_node;
+	if (!block_find(&b, e->net, e->matrices[begin].net_node, e->matrices[matrix].net_node, limit)) {
+		if (begin == 0) /* what reads the input is no block */
+			f->begin = matrix + 1;
+		return 0;
+	}
+	f->begin = matrix + 1;
+	if (begin == matrix)
+		return 0;
+	r = gather_block(f, &b, &samples, reterr);
+	if (r >= 0)
+		r = block_round(e, begin, matrix, &b, f->learner, &samples, reterr);
+	for (uint32_t i = begin; r > 0 && i <= matrix; i++)
+		r = put_matrix(f, e, i) < 0 ? -ENOMEM : 1;
+	return r < 0 ? r : 0;
+}
+
+static int follow_quantized(void *userdata, struct export *e, uint32_t matrix, struct error *reterr)
+{
+	struct follow *f = userdata;
+	int r = put_matrix(f, e, matrix);
+
+	return r < 0 || !f->learner ? r : finish_block(f, e, matrix, reterr);
+}
+
+static int open_graphs(struct export_follow *ret, const struct net *net, const struct net *teacher, bool blocks,
+	struct samples *samples, uint32_t limit, struct threads *threads, struct error *reterr)
 {
 	_cleanup_(follow_closep) void *userdata = calloc(1, sizeof(struct follow));
 	uint32_t n = MIN_OF(MIN_OF(limit, (uint32_t) SAMPLES_MAX), dataset_count(samples->data));
@@ -414,9 +461,23 @@ int follow_open(struct export_follow *ret, const struct net *net, const struct n
 	r = train_graph_new(&f->teacher, teacher, BATCH, 1, NULL, false, reterr);
 	if (r >= 0)
 		r = train_graph_new(&f->student, net, BATCH, 1, NULL, false, reterr);
+	if (r >= 0 && blocks)
+		r = train_graph_new(&f->learner, net, BATCH, 1, NULL, true, reterr);
 	if (r < 0)
 		return r;
 	*ret = (struct export_follow){.inputs = follow_inputs, .quantized = follow_quantized, .close = follow_close,
 		.userdata = take_ptr(userdata)};
 	return 0;
+}
+
+int follow_open(struct export_follow *ret, const struct net *net, const struct net *teacher, struct samples *samples,
+	uint32_t limit, struct threads *threads, struct error *reterr)
+{
+	return open_graphs(ret, net, teacher, false, samples, limit, threads, reterr);
+}
+
+int follow_open_blocks(struct export_follow *ret, const struct net *net, const struct net *teacher,
+	struct samples *samples, uint32_t limit, struct threads *threads, struct error *reterr)
+{
+	return open_graphs(ret, net, teacher, true, samples, limit, threads, reterr);
 }

@@ -6,3 +6,6 @@
 
 /** follow_open() - as export_follow_fn; every node of the net must be one that training knows (-ENOTSUP) */
 export_follow_fn follow_open;
+
+/** follow_open_blocks() - the same, and blocks of several matrices are rounded together (block.h) */
+export_follow_fn follow_open_blocks;

@@ -426,36 +426,50 @@ float *train_graph_input(struct train_graph *g)
 	return g->values[g->net->input].data;
 }
 
-/* The operations of the nodes in front of @end. */
-static int run_before(struct train_graph *g, const struct net_node *end, struct error *reterr)
+/* The operations of the nodes from @begin on and in front of @end. */
+static int run_nodes(struct train_graph *g, uint32_t begin, uint32_t end, struct error *reterr)
 {
+	const struct net_node *nodes = g->net->nodes;
 	int r = 0;
 
-	for (uint32_t i = 0; r >= 0 && i < g->n_ops && g->ops[i].node < end; i++)
-		r = g->ops[i].class->forward(g, &g->ops[i], reterr);
+	for (uint32_t i = 0; r >= 0 && i < g->n_ops && g->ops[i].node < nodes + end; i++)
+		if (g->ops[i].node >= nodes + begin)
+			r = g->ops[i].class->forward(g, &g->ops[i], reterr);
 	return r < 0 ? r : dnn_errno(dnnl_stream_wait(g->dnn.stream), "run", reterr);
 }
 
 int train_graph_forward(struct train_graph *g, struct error *reterr)
 {
-	return run_before(g, g->net->nodes + g->net->n_nodes, reterr);
+	return run_nodes(g, 0, g->net->n_nodes, reterr);
 }
 
 int train_graph_reach(struct train_graph *g, uint32_t node, struct error *reterr)
 {
-	return run_before(g, &g->net->nodes[node], reterr);
+	return run_nodes(g, 0, node, reterr);
 }
 
 int train_graph_pass(struct train_graph *g, uint32_t node, struct error *reterr)
 {
-	return run_before(g, &g->net->nodes[node] + 1, reterr);
+	return run_nodes(g, 0, node + 1, reterr);
+}
+
+int train_graph_part(struct train_graph *g, uint32_t first, uint32_t last, struct error *reterr)
+{
+	return run_nodes(g, first, last + 1, reterr);
+}
+
+int train_graph_part_backward(struct train_graph *g, uint32_t first, uint32_t last, struct error *reterr)
+{
+	const struct net_node *nodes = g->net->nodes;
+	int r = 0;
+
+	for (uint32_t i = g->n_ops; r >= 0 && i-- > 0;)
+		if (g->ops[i].node >= nodes + first && g->ops[i].node <= nodes + last)
+			r = g->ops[i].class->backward(g, &g->ops[i], reterr);
+	return r < 0 ? r : dnn_errno(dnnl_stream_wait(g->dnn.stream), "run", reterr);
 }
 
 int train_graph_backward(struct train_graph *g, struct error *reterr)
 {
-	int r = 0;
-
-	for (uint32_t i = g->n_ops; r >= 0 && i-- > 0;)
-		r = g->ops[i].class->backward(g, &g->ops[i], reterr);
-	return r < 0 ? r : dnn_errno(dnnl_stream_wait(g->dnn.stream), "run", reterr);
+	return train_graph_part_backward(g, 0, g->net->n_nodes - 1, reterr);
 }

@@ -114,6 +114,12 @@ int train_graph_reach(struct train_graph *g, uint32_t node, struct error *reterr
 /** train_graph_pass() - forward until node @node of the net has run: what it gives is there */
 int train_graph_pass(struct train_graph *g, uint32_t node, struct error *reterr);
 
+/** train_graph_part() - forward through nodes @first to @last; what they read is there already */
+int train_graph_part(struct train_graph *g, uint32_t first, uint32_t last, struct error *reterr);
+
+/** train_graph_part_backward() - back from the gradient of node @last's output to the matrices from node @first on */
+int train_graph_part_backward(struct train_graph *g, uint32_t first, uint32_t last, struct error *reterr);
+
 /**
  * train_norm_adopt() - after batches with @adopt: the statistics are used from now on, in every set, and the
  * graph computes what it did without them

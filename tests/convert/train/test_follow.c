@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "convert/evaluate.h"
 #include "convert/import.h"
+#include "convert/train/block.h"
 #include "convert/train/follow.h"
 #include "convert/train/prepare.h"
 #include "engine/lower.h"
@@ -47,6 +48,33 @@ static struct net *net_sorts(void)
 	return n;
 }
 
+/* A residual block between two convolutions. */
+static struct net *net_residual(void)
+{
+	struct net *n = net_new("residual");
+	struct net_node *sum;
+	uint32_t in = net_value_of(n, 3, 3, 8, 8), v[7], flat, out;
+
+	for (int i = 0; i < 7; i++)
+		v[i] = net_value_of(n, 3, 16, 8, 8);
+	(void) net_add_node(n, NET_INPUT, "input");
+	n->nodes[0].output = n->input = in;
+	(void) net_convolution(n, in, v[0], 3, 1, 1);
+	net_relu(n, v[0], v[1]);
+	(void) net_convolution(n, v[1], v[2], 3, 1, 1);
+	net_relu(n, v[2], v[3]);
+	(void) net_convolution(n, v[3], v[4], 3, 1, 1);
+	sum = net_step(n, NET_ADD, v[4], v[5]);
+	sum->inputs[sum->n_inputs++] = v[1];
+	net_relu(n, v[5], v[6]);
+	flat = net_value_of(n, 1, 16 * 8 * 8, 0, 0);
+	out = net_value_of(n, 1, 4, 0, 0);
+	(void) net_step(n, NET_RESHAPE, v[6], flat);
+	(void) net_linear(n, flat, out);
+	n->output = out;
+	return n;
+}
+
 static struct import import_of(export_follow_fn *follow, uint32_t planes)
 {
 	return (struct import){.onnx = "sorts", .output = model, .calibrate = data[0], .samples = PICTURES,
@@ -76,12 +104,12 @@ static double output_snr(const struct import *i, const struct net *net)
 	return snr;
 }
 
-static double import_snr(export_follow_fn *follow, uint32_t planes)
+static double import_snr(struct net *(*make)(void), export_follow_fn *follow, uint32_t planes)
 {
-	_cleanup_(net_freep) struct net *net = net_sorts();
+	_cleanup_(net_freep) struct net *net = make();
 	struct import i = import_of(follow, planes);
 	struct error e = {};
-	int r = import_write(&i, net_sorts(), &e);
+	int r = import_write(&i, make(), &e);
 
 	if (r < 0)
 		printf("%s\n", error_text(&e, r));
@@ -92,7 +120,8 @@ static double import_snr(export_follow_fn *follow, uint32_t planes)
 static void check_followers_come_nearer(void)
 {
 	for (uint32_t planes = 2; planes <= 3; planes++) {
-		double alone = import_snr(NULL, planes), following = import_snr(follow_open, planes);
+		double alone = import_snr(net_sorts, NULL, planes);
+		double following = import_snr(net_sorts, follow_open, planes);
 
 		printf("%u planes: %.2f dB, following %.2f dB\n", planes, alone, following);
 		CU_ASSERT_TRUE(following > alone + 0.5);
@@ -140,6 +169,25 @@ static void check_trying_takes_one_of_both(void)
 	CU_ASSERT_TRUE(same_as_yes != same_as_no);
 }
 
+static void check_blocks_come_nearer(void)
+{
+	double alone = import_snr(net_residual, follow_open, 2), blocks = import_snr(net_residual, follow_open_blocks, 2);
+
+	printf("2 planes: following %.2f dB, blocks %.2f dB\n", alone, blocks);
+	CU_ASSERT_TRUE(blocks > alone + 0.5);
+}
+
+static void test_blocks_are_found(void)
+{
+	_cleanup_(net_freep) struct net *net = net_residual();
+	struct block b;
+
+	CU_ASSERT_TRUE_FATAL(block_find(&b, net, 3, 5, net->n_nodes));
+	CU_ASSERT_TRUE(b.first == 3 && b.last == 6);
+	CU_ASSERT_TRUE(b.input == net->nodes[2].output && b.output == net->nodes[6].output);
+	CU_ASSERT_FALSE(block_find(&b, net, 3, 3, 5)); /* the sum is yet to come */
+}
+
 /* The export and the training agree about who keeps all planes. */
 static void test_depthwise_keeps_its_planes(void)
 {
@@ -168,6 +216,7 @@ static void test_following(void)
 	check_followers_come_nearer();
 	check_little_moves_at_eight_planes();
 	check_trying_takes_one_of_both();
+	check_blocks_come_nearer();
 	for (int i = 0; i < 2; i++) {
 		(void) unlink(data[i]);
 		(void) unlink(labels[i]);
@@ -176,4 +225,4 @@ static void test_following(void)
 	(void) rmdir(folder);
 }
 
-TEST_MAIN("follow", TEST(following), TEST(depthwise_keeps_its_planes))
+TEST_MAIN("follow", TEST(following), TEST(blocks_are_found), TEST(depthwise_keeps_its_planes))
