@@ -48,10 +48,12 @@ struct train_layer {
 /**
  * struct train_moment - where in a run we are
  * @t: part of it that is done, 0 .. 1; @rate: learning rate of this step
+ * @settled: of a nested method: so many widths, the narrowest first, stay as they are from now on
  */
 struct train_moment {
 	double t;
 	float rate;
+	uint32_t settled;
 	uint64_t step, steps;
 	const struct optimise *optimise;
 };

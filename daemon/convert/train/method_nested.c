@@ -2,43 +2,36 @@
 /*
  * Nested planes, trained: every prefix of the planes of one file is a good network.
  *
- * The codes are those of the joint nested fit (methods D4.4-3): of all codes of K bits, the one whose
- * prefixes are, weighted over the widths, nearest to the latent weight. For given scales the best codes
- * form intervals of the weights, so a row has at most 2^K - 1 borders. Each step encodes once with the
- * scales that it finds and refits the scales of every width to the codes: one round of the alternating fit
- * for each step of the optimiser. Gradients go straight through (C1.1, C1.3; the alternating fit inside
- * of training is that of C2's LQ-Nets).
+ * Widths are trained one after the other, the narrowest first (trainer.c). Each starts from the latent weights of the
+ * network as it came, not from those that the width before has left: with the planes that it finds given it is then
+ * as near to the full-precision network as they allow. The scales of a width are its own, so its base, what the given
+ * planes are worth, is fitted again; the new plane says on which side of its base a weight lies. Each step encodes
+ * once with the scales that it finds and refits them to the codes: one round of the alternating fit for each step of
+ * the optimiser. Gradients go straight through (C1.1, C1.3; the alternating fit inside of training is that of C2's
+ * LQ-Nets).
  *
- * Our choices: scales per row, not per group; weights of the widths as in the export's fit.
+ * Our choices: scales per row, not per group; the order of the widths.
  */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
 #include "convert/quantize/fit.h"
-#include "convert/quantize/method.h"
 #include "convert/train/method.h"
 
-#define RIDGE 1e-6
+#define ROUNDS_FIRST 10 /* of the alternating fit */
 
 /**
  * struct nested - of one layer
+ * @origin: [rows][columns], the latent weights as they came
+ * @width: the one under way, 0: none yet
  * @alpha: [rows][planes + 1][planes], row p: the scales at p planes
  * @codes: [rows][columns]
  */
 struct nested {
-	double lambda[BITS_PLANES_MAX];
-	float *alpha;
+	float *origin, *alpha;
 	uint8_t *codes;
-};
-
-/**
- * struct borders - the codes that win, in ascending order of the weights, and where they end
- */
-struct borders {
-	uint32_t n;
-	uint8_t code[FIT_CODES_MAX];
-	float end[FIT_CODES_MAX];
+	uint32_t width;
 };
 
 static float *row_alpha(const struct train_layer *l, uint32_t row)
@@ -59,141 +52,133 @@ static double prefix_value(const float *alpha, uint32_t planes, uint32_t p, uint
 	return sum;
 }
 
-/**
- * struct line - the cost of a code is w^2 - 2 w * slope + constant
- */
-struct line {
-	double slope, constant;
-	uint8_t code;
-};
-
-static int by_slope(const void *a, const void *b)
+/* The codes' first @planes planes, right-aligned. */
+static void prefixes(const struct train_layer *l, uint32_t row, uint32_t planes, uint8_t *ret)
 {
-	const struct line *x = a, *y = b;
+	const uint8_t *codes = ((const struct nested *) l->own)->codes + (size_t) row * l->columns;
 
-	if (x->slope != y->slope)
-		return x->slope < y->slope ? -1 : 1;
-	return x->constant < y->constant ? -1 : x->constant > y->constant;
+	for (uint32_t t = 0; t < l->columns; t++)
+		ret[t] = codes[t] >> (l->planes - planes);
 }
 
-/* Where @b begins to be the cheaper of two. */
-static double crossing(const struct line *a, const struct line *b)
+/* Scales of the first @planes of width @width by least squares (D4.2); where codes are all alike they stay. */
+static void fit_row(struct train_layer *l, uint32_t row, uint32_t width, uint32_t planes, const uint8_t *prefix)
 {
-	return (b->constant - a->constant) / (2 * (b->slope - a->slope));
-}
-
-/* Lower envelope of the lines. */
-static void find_borders(struct borders *b, struct line *lines, uint32_t n)
-{
-	struct line hull[FIT_CODES_MAX];
-	uint32_t top = 0;
-
-	qsort(lines, n, sizeof *lines, by_slope);
-	for (uint32_t i = 0; i < n; i++) {
-		if (top && lines[i].slope - hull[top - 1].slope < 1e-12)
-			continue;
-		while (top > 1 && crossing(&hull[top - 1], &lines[i]) <= crossing(&hull[top - 2], &hull[top - 1]))
-			top--;
-		hull[top++] = lines[i];
-	}
-	b->n = top;
-	for (uint32_t i = 0; i < top; i++) {
-		b->code[i] = hull[i].code;
-		b->end[i] = i + 1 < top ? (float) crossing(&hull[i], &hull[i + 1]) : INFINITY;
-	}
-}
-
-static void row_borders(struct borders *b, const struct nested *n, const float *alpha, uint32_t planes)
-{
-	struct line lines[FIT_CODES_MAX];
-
-	for (uint32_t c = 0; c < 1u << planes; c++) {
-		lines[c] = (struct line){.code = (uint8_t) c};
-		for (uint32_t p = 1; p <= planes; p++) {
-			double v = prefix_value(alpha, planes, p, c);
-
-			lines[c].slope += n->lambda[p - 1] * v;
-			lines[c].constant += n->lambda[p - 1] * v * v;
-		}
-	}
-	find_borders(b, lines, 1u << planes);
-}
-
-static void encode_row(const struct borders *b, const float *w, uint32_t n, uint8_t *codes)
-{
-	for (uint32_t t = 0; t < n; t++) {
-		uint32_t at = 0;
-
-		for (uint32_t i = 0; i + 1 < b->n; i++)
-			at += w[t] > b->end[i];
-		codes[t] = b->code[at];
-	}
-}
-
-/* Scales of every prefix, by least squares (D4.2); a prefix whose codes are all alike keeps its own. */
-static void fit_row(float *alpha, const float *w, const uint8_t *codes, uint32_t n, uint32_t planes)
-{
+	float *alpha = row_alpha(l, row) + width * l->planes;
 	double solved[BITS_PLANES_MAX];
-	_cleanup_free_ uint8_t *prefix = malloc(n);
+	bool sound = true;
 
-	for (uint32_t p = 1; prefix && p <= planes; p++) {
-		bool sound = true;
+	(void) fit_scales(solved, l->weight + (size_t) row * l->columns, prefix, l->columns, planes);
+	for (uint32_t i = 0; i < planes; i++)
+		sound = sound && isfinite(solved[i]);
+	for (uint32_t i = 0; sound && i < planes; i++)
+		alpha[i] = (float) solved[i];
+}
 
-		for (uint32_t t = 0; t < n; t++)
-			prefix[t] = codes[t] >> (planes - p);
-		(void) fit_scales(solved, w, prefix, n, p);
-		for (uint32_t i = 0; i < p; i++)
-			sound = sound && isfinite(solved[i]);
-		for (uint32_t i = 0; sound && i < p; i++)
-			alpha[p * planes + i] = (float) solved[i];
+/* What the planes before the last are worth, by prefix. */
+static void find_bases(const struct train_layer *l, uint32_t row, uint32_t width, float *base)
+{
+	for (uint32_t c = 0; c < 1u << (width - 1); c++) {
+		const float *alpha = row_alpha(l, row) + width * l->planes;
+		float sum = 0;
+
+		for (uint32_t i = 0; i + 1 < width; i++)
+			sum += c >> (width - 2 - i) & 1 ? alpha[i] : -alpha[i];
+		base[c] = sum;
 	}
 }
 
+/* The plane that @width adds; behind it there is nothing yet. */
+static void encode_row(struct train_layer *l, uint32_t row, uint32_t width, uint8_t *prefix)
+{
+	struct nested *n = l->own;
+	uint8_t *codes = n->codes + (size_t) row * l->columns;
+	const float *w = l->weight + (size_t) row * l->columns;
+	bool up = row_alpha(l, row)[width * l->planes + width - 1] >= 0;
+	float base[FIT_CODES_MAX];
+
+	find_bases(l, row, width, base);
+	for (uint32_t t = 0; t < l->columns; t++) {
+		uint8_t before = codes[t] >> (l->planes - width + 1);
+
+		prefix[t] = (uint8_t) (before << 1 | ((w[t] >= base[before]) == up));
+		codes[t] = (uint8_t) (prefix[t] << (l->planes - width));
+	}
+}
+
+/* The given planes fitted to the latent weights, and the new one's scale the mean distance from them. */
+static void start_row(struct train_layer *l, uint32_t row, uint32_t width, uint8_t *prefix)
+{
+	const float *w = l->weight + (size_t) row * l->columns;
+	float *alpha = row_alpha(l, row) + width * l->planes, base[FIT_CODES_MAX];
+	double sum = 0;
+
+	prefixes(l, row, width - 1, prefix);
+	memcpy(alpha, alpha - l->planes, (width - 1) * sizeof *alpha);
+	if (width > 1)
+		fit_row(l, row, width, width - 1, prefix);
+	find_bases(l, row, width, base);
+	for (uint32_t t = 0; t < l->columns; t++)
+		sum += (double) fabsf(w[t] - base[prefix[t]]);
+	alpha[width - 1] = (float) (sum / l->columns) + 1e-12f;
+}
+
+/* Back to the latent weights as they came, and no momentum from the width before. */
+static void start_width(struct train_layer *l, uint32_t width, uint8_t *prefix)
+{
+	struct train_param *p = &l->store->params[l->param];
+	struct nested *n = l->own;
+
+	memcpy(l->weight, n->origin, p->n * sizeof *l->weight);
+	memset(p->first, 0, 3 * p->n * sizeof *p->first);
+	for (uint32_t row = 0; row < l->rows; row++)
+		start_row(l, row, width, prefix);
+	n->width = width;
+}
+
+static void fit_width(struct train_layer *l, uint32_t width, int rounds, uint8_t *prefix)
+{
+	for (uint32_t row = 0; row < l->rows; row++)
+		for (int i = 0; i < rounds; i++) {
+			encode_row(l, row, width, prefix);
+			fit_row(l, row, width, width, prefix);
+		}
+}
+
+/* A short run may have no step for a narrow width: it is what the fit makes of it. */
 static int nested_prepare(struct train_layer *l, const struct train_moment *m)
 {
 	struct nested *n = l->own;
+	_cleanup_free_ uint8_t *prefix = malloc(l->columns);
 
-	for (uint32_t r = 0; r < l->rows; r++) {
-		const float *w = l->weight + (size_t) r * l->columns;
-		uint8_t *codes = n->codes + (size_t) r * l->columns;
-		struct borders b;
-
-		row_borders(&b, n, row_alpha(l, r), l->planes);
-		encode_row(&b, w, l->columns, codes);
-		fit_row(row_alpha(l, r), w, codes, l->columns, l->planes);
+	if (!prefix)
+		return -ENOMEM;
+	while (n->width < m->settled + 1) {
+		start_width(l, n->width + 1, prefix);
+		fit_width(l, n->width, ROUNDS_FIRST, prefix);
 	}
-	return 0;
-}
-
-static int start_row(struct train_layer *l, struct fit *f, uint32_t row)
-{
-	float *alpha = row_alpha(l, row);
-
-	nested_fit(f, l->weight + (size_t) row * l->columns, l->columns, l->planes, false);
-	for (uint32_t p = 1; p <= l->planes; p++)
-		for (uint32_t i = 0; i < p; i++)
-			alpha[p * l->planes + i] = (float) fit_state(f)->alpha[p][i];
+	fit_width(l, n->width, 1, prefix);
 	return 0;
 }
 
 static int nested_init(struct train_layer *l, struct error *reterr)
 {
-	_cleanup_(fit_freep) struct fit *f = NULL;
 	struct nested *n = l->own = calloc(1, sizeof *n);
-	size_t scales = (size_t) l->rows * (l->planes + 1) * l->planes;
-	int r = n ? fit_new(&f, l->columns) : -ENOMEM;
+	size_t size = (size_t) l->rows * l->columns, scales = (size_t) l->rows * (l->planes + 1) * l->planes;
+	int r;
 
-	if (r < 0)
-		return r;
-	n->alpha = calloc(scales, sizeof *n->alpha);
-	n->codes = calloc(l->rows, l->columns);
-	if (!n->alpha || !n->codes)
+	if (!n)
 		return -ENOMEM;
-	nested_lambda(n->lambda, l->planes, false);
-	for (uint32_t row = 0; row < l->rows; row++)
-		(void) start_row(l, f, row);
+	n->origin = malloc(size * sizeof *n->origin);
+	n->alpha = calloc(scales, sizeof *n->alpha);
+	n->codes = calloc(size, 1);
+	if (!n->origin || !n->alpha || !n->codes)
+		return -ENOMEM;
+	memcpy(n->origin, l->weight, size * sizeof *n->origin);
 	r = train_store_block(l->store, n->alpha, scales * sizeof *n->alpha);
-	return r < 0 ? r : train_store_block(l->store, n->codes, (size_t) l->rows * l->columns);
+	if (r >= 0)
+		r = train_store_block(l->store, n->codes, size);
+	return r < 0 ? r : train_store_block(l->store, &n->width, sizeof n->width);
 }
 
 static void nested_weights(struct train_layer *l, uint32_t planes, float *hat)
@@ -243,6 +228,7 @@ static void nested_done(struct train_layer *l)
 
 	if (!n)
 		return;
+	free(n->origin);
 	free(n->alpha);
 	free(n->codes);
 	free(n);

@@ -15,6 +15,7 @@
  * struct train_param - floats that follow a gradient
  * @decay: whether weight decay acts on it; @rate: factor of the learning rate
  * @frozen: stays as it is
+ * @settles: how many widths have settled when it is frozen for good (struct train_moment); 0: it never is
  * @mask: [n] 0 where an element stays as it is; NULL: all move
  * @first, @second, @largest: moments of the optimiser
  */
@@ -23,6 +24,7 @@ struct train_param {
 	const uint8_t *mask;
 	size_t n;
 	float rate;
+	uint32_t settles;
 	bool decay, frozen;
 };
 

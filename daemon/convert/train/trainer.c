@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The loop. A step is: one batch; for each width that has its turn forward, loss, backward; one step of the
- * optimiser on the sum. Narrow widths learn slowest, so the narrowest has a turn in every step and the
- * others share a second one, the one above the narrowest every other time.
+ * The loop. A step is: one batch; forward, loss, backward; one step of the optimiser.
+ *
+ * The widths of a nested method learn one after the other. What is best for one plane is not for four: trained
+ * together they meet half way, where none is good. So the narrowest has half of the run, and then it stays as it is,
+ * and with it all that every width shares; the next has half of the rest with the first plane given; the widest has
+ * what is left. The rate falls to nothing each time, and starts lower, as wide ones have less to learn.
+ *
+ *	t	0 ------------- 1/2 ----- 3/4 -- 7/8 -- 1	of a run with four widths
+ *	learns	1		2	  3	 4
  */
 #include "convert/train/trainer.h"
 
@@ -33,6 +39,19 @@ static uint32_t order_of(const struct trainer *t, uint32_t i)
 	return order;
 }
 
+/* What each width has of its own, or all share: it settles with the first of those that use it. */
+static int add_sets(struct trainer *t, float *value, float *grad, size_t n, uint32_t sets)
+{
+	int r = 0;
+
+	for (uint32_t s = 0; r >= 0 && s < sets; s++) {
+		r = train_store_param(&t->store, value + s * n, grad + s * n, n, false, 1);
+		if (r >= 0)
+			t->store.params[r].settles = s + 1;
+	}
+	return MIN_OF(r, 0);
+}
+
 static int add_layer(struct trainer *t, uint32_t i, struct error *reterr)
 {
 	const struct train_matrix *m = &t->graph->matrices[i];
@@ -55,8 +74,10 @@ static int add_layer(struct trainer *t, uint32_t i, struct error *reterr)
 		l->param = (uint32_t) r;
 		r = 0;
 	}
+	if (r >= 0 && l->fixed)
+		t->store.params[l->param].settles = 1;
 	if (r >= 0 && m->bias)
-		r = train_store_param(&t->store, m->bias, m->bias_grad, (size_t) m->rows * m->sets, false, 1);
+		r = add_sets(t, m->bias, m->bias_grad, m->rows, m->sets);
 	if (r >= 0 && !l->fixed && t->options->method->init)
 		r = t->options->method->init(l, reterr);
 	return r;
@@ -70,15 +91,14 @@ static int add_norms(struct trainer *t)
 		const struct train_norm *n = &t->graph->norms[i];
 		size_t size = (size_t) n->sets * n->channels;
 
-		r = train_store_param(&t->store, n->scale_shift, n->scale_shift_grad, 2 * size, false, 1);
+		r = add_sets(t, n->scale_shift, n->scale_shift_grad, 2 * (size_t) n->channels, n->sets);
 		if (r >= 0)
 			r = train_store_block(&t->store, n->mean, size * sizeof *n->mean);
 		if (r >= 0)
 			r = train_store_block(&t->store, n->variance, size * sizeof *n->variance);
 	}
 	for (uint32_t i = 0; r >= 0 && i < t->graph->n_rounds; i++)
-		r = train_store_param(&t->store, &t->graph->rounds[i].step, &t->graph->rounds[i].step_grad, 1, false,
-			1);
+		r = add_sets(t, &t->graph->rounds[i].step, &t->graph->rounds[i].step_grad, 1, 1);
 	return r;
 }
 
@@ -263,18 +283,6 @@ struct trainer *trainer_free(struct trainer *t)
 	return NULL;
 }
 
-/* Which sets have a turn in this step. Return: how many */
-static uint32_t turns(const struct trainer *t, uint32_t sets[2])
-{
-	uint64_t step = t->counters.step;
-
-	sets[0] = 0;
-	if (t->widths < 2)
-		return 1;
-	sets[1] = step % 2 == 0 || t->widths == 2 ? 1 : 2 + (uint32_t) (step / 2 % (t->widths - 2));
-	return 2;
-}
-
 #define LOOK 256 /* places of a batch */
 
 /* Layers that ask for it see what their matrix has read. */
@@ -296,7 +304,7 @@ static int show_inputs(struct trainer *t)
 	return r;
 }
 
-static int run_width(struct trainer *t, uint32_t set, float scale, struct error *reterr)
+static int run_width(struct trainer *t, uint32_t set, struct error *reterr)
 {
 	struct train_graph *g = t->graph;
 	struct train_value *out = train_graph_output(g);
@@ -311,7 +319,7 @@ static int run_width(struct trainer *t, uint32_t set, float scale, struct error 
 	if (r < 0)
 		return r;
 	loss_gradient(&t->options->loss, out->data, t->teacher ? train_graph_output(t->teacher)->data : NULL,
-		t->labels, t->options->batch, (uint32_t) out->elements, scale, out->grad,
+		t->labels, t->options->batch, (uint32_t) out->elements, 1, out->grad,
 		&t->counters.epoch[set]);
 	if (!isfinite(t->counters.epoch[set].loss))
 		return error_set(reterr, -EDOM, "the loss is no number any more after %llu steps: try a lower --rate",
@@ -340,18 +348,30 @@ static int for_layers(struct trainer *t, int (*call)(struct train_layer *, const
 
 static void set_moment(struct trainer *t)
 {
-	uint64_t steps = steps_per_epoch(t) * t->options->epochs, step = t->counters.step;
+	const struct optimise *o = &t->options->optimise;
+	uint64_t steps = steps_per_epoch(t) * t->options->epochs, step = t->counters.step, first = 0;
+	uint64_t length = t->widths > 1 ? steps / 2 : steps;
+	uint32_t settled = 0;
 
+	while (settled + 1 < t->widths && step >= first + length) {
+		first += length;
+		settled++;
+		length = settled + 1 < t->widths ? (steps - first) / 2 : steps - first;
+	}
 	t->moment = (struct train_moment){.t = (double) step / (double) MAX_OF(steps, 1), .step = step,
-		.steps = steps, .optimise = &t->options->optimise,
-		.rate = optimise_rate(&t->options->optimise, step, steps)};
+		.steps = steps, .optimise = o, .settled = settled,
+		.rate = ldexpf(optimise_rate(o, step - first, length), -(int) settled)};
+	for (uint32_t i = 0; i < t->store.n_params; i++) {
+		struct train_param *p = &t->store.params[i];
+
+		p->frozen |= p->settles && settled >= p->settles;
+	}
 }
 
 static int run_step(struct trainer *t, uint32_t at, struct error *reterr)
 {
 	const struct train_options *o = t->options;
 	struct train_graph *g = t->graph;
-	uint32_t sets[2], n = turns(t, sets);
 	int r = 0;
 
 	set_moment(t);
@@ -365,8 +385,8 @@ static int run_step(struct trainer *t, uint32_t at, struct error *reterr)
 	train_store_clear(&t->store);
 	if (r >= 0)
 		r = for_layers(t, o->method->prepare);
-	for (uint32_t i = 0; r >= 0 && i < n; i++)
-		r = run_width(t, sets[i], 1, reterr);
+	if (r >= 0)
+		r = run_width(t, t->moment.settled, reterr);
 	if (r < 0)
 		return r;
 	optimise_step(&o->optimise, &t->store, t->moment.step, t->moment.rate);
@@ -382,9 +402,9 @@ static int log_epoch(struct trainer *t, uint64_t epoch, struct error *reterr)
 
 	for (uint32_t s = 0; s < t->widths; s++) {
 		struct loss_sum *sum = &t->counters.epoch[s];
-		double n = (double) MAX_OF(sum->samples, 1);
+		double n = (double) sum->samples;
 
-		if (t->log_fd >= 0 &&
+		if (t->log_fd >= 0 && sum->samples &&
 			dprintf(t->log_fd, "%llu,%u,%.5f,%.3f,%g,%.1f\n", (unsigned long long) epoch,
 				trainer_planes(t, s), sum->loss / n, 100 * (double) sum->right / n,
 				(double) t->moment.rate, seconds) < 0)

@@ -55,19 +55,21 @@ static struct train job(const struct train_method *m)
 	};
 }
 
-/* Mean loss of the widest width in the first and in the last epoch of a log. */
+/* Mean loss of the width that a log begins with, in its first and in its last epoch. */
 static void read_log(const char *path, double *first, double *last)
 {
 	FILE *f = fopen(path, "r");
 	char line[256];
+	int planes, width = 0;
 	double loss;
 
 	*first = *last = NAN;
 	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
 	while (fgets(line, sizeof line, f))
-		if (sscanf(line, "%*d,%*d,%lf", &loss) == 1) {
-			if (isnan(*first))
+		if (sscanf(line, "%*d,%d,%lf", &planes, &loss) == 2 && (!width || planes == width)) {
+			if (!width)
 				*first = loss;
+			width = planes;
 			*last = loss;
 		}
 	(void) fclose(f);
