@@ -346,21 +346,30 @@ static int for_layers(struct trainer *t, int (*call)(struct train_layer *, const
 	return r;
 }
 
+/* Whose turn it is. What has settled stays so, when the run is made longer on the way, too. Return: steps of the turn */
+static uint64_t find_turn(struct trainer *t, uint64_t steps)
+{
+	struct train_counters *c = &t->counters;
+	uint64_t left = steps - MIN_OF(c->turn, steps);
+
+	while (c->settled + 1 < t->widths && c->step >= c->turn + left / 2) {
+		c->turn += left / 2;
+		left -= left / 2;
+		c->settled++;
+	}
+	return c->settled + 1 < t->widths ? left / 2 : left;
+}
+
 static void set_moment(struct trainer *t)
 {
 	const struct optimise *o = &t->options->optimise;
-	uint64_t steps = steps_per_epoch(t) * t->options->epochs, step = t->counters.step, first = 0;
-	uint64_t length = t->widths > 1 ? steps / 2 : steps;
-	uint32_t settled = 0;
+	uint64_t steps = steps_per_epoch(t) * t->options->epochs, step = t->counters.step;
+	uint64_t length = find_turn(t, steps);
+	uint32_t settled = t->counters.settled;
 
-	while (settled + 1 < t->widths && step >= first + length) {
-		first += length;
-		settled++;
-		length = settled + 1 < t->widths ? (steps - first) / 2 : steps - first;
-	}
 	t->moment = (struct train_moment){.t = (double) step / (double) MAX_OF(steps, 1), .step = step,
 		.steps = steps, .optimise = o, .settled = settled,
-		.rate = ldexpf(optimise_rate(o, step - first, length), -(int) settled)};
+		.rate = ldexpf(optimise_rate(o, step - t->counters.turn, length), -(int) settled)};
 	for (uint32_t i = 0; i < t->store.n_params; i++) {
 		struct train_param *p = &t->store.params[i];
 

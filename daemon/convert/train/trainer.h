@@ -35,6 +35,8 @@ struct train_options {
  * @folded: the net as imported; @rounded: with rounded activations; @net: as it is trained
  * @layers: [graph->n_matrices]
  * @moment: where we are
+ * @counters: kept in checkpoints: @turn: the step with which the turn of the width under way began; @settled: widths
+ *	before it
  */
 struct trainer {
 	const struct net *folded;
@@ -49,7 +51,8 @@ struct trainer {
 	int32_t *labels;
 	struct train_moment moment;
 	struct train_counters {
-		uint64_t step;
+		uint64_t step, turn;
+		uint32_t settled;
 		struct loss_sum epoch[BITS_PLANES_MAX];
 		double seconds;
 	} counters;

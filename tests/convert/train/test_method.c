@@ -11,6 +11,7 @@
 
 #include "convert/onnx_write.h"
 #include "convert/train/train.h"
+#include "convert/train/trainer.h"
 
 #define SAMPLES 1200
 #define EPOCHS 5
@@ -374,6 +375,46 @@ static void test_a_killed_run_ends_the_same(void)
 	free(broken);
 }
 
+/* What the narrowest width multiplies and normalises with, after @epochs from the checkpoint that is there. */
+static float *narrowest_after(uint32_t epochs, const char *checkpoint, size_t *ret_n)
+{
+	_cleanup_(net_freep) struct net *net = net_small();
+	_cleanup_(loader_freep) struct loader *l = NULL;
+	_cleanup_(trainer_freep) struct trainer *tr = NULL;
+	struct train t = job(train_method_find("nested"));
+	const struct train_matrix *m;
+	const struct train_norm *norm;
+	float *ret;
+
+	t.options.epochs = epochs;
+	t.options.checkpoint = checkpoint;
+	CU_ASSERT_EQUAL_FATAL(loader_open(&l, t.data, t.data_labels, &t.import.preprocess, (struct shape){8, 8, 3}, 4,
+		&t.loader, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(trainer_new(&tr, net, l, &t.options, NULL), 0);
+	CU_ASSERT_EQUAL(trainer_run(tr, NULL), 0);
+	trainer_select(tr, 0);
+	m = &tr->graph->matrices[1];
+	norm = &tr->graph->norms[1];
+	*ret_n = (size_t) m->rows * m->columns + 2 * norm->channels;
+	ret = malloc(*ret_n * sizeof *ret);
+	memcpy(ret, m->hat, (size_t) m->rows * m->columns * sizeof *ret);
+	memcpy(ret + (size_t) m->rows * m->columns, norm->scale_shift, 2 * norm->channels * sizeof *ret);
+	return ret;
+}
+
+/* Twice as long would be the narrowest one's turn still. */
+static void test_longer_runs_leave_what_has_settled(void)
+{
+	_cleanup_free_ float *before = NULL, *after = NULL;
+	size_t n, m;
+
+	make_data();
+	before = narrowest_after(1, file("longer.checkpoint"), &n);
+	after = narrowest_after(3, file("longer.checkpoint"), &m);
+	CU_ASSERT_EQUAL_FATAL(n, m);
+	CU_ASSERT_EQUAL(memcmp(before, after, n * sizeof *before), 0);
+}
+
 static void test_checkpoints_of_others_are_refused(void)
 {
 	_cleanup_(net_freep) struct net *net = net_small();
@@ -441,6 +482,7 @@ int main(int argc, char **argv)
 		TEST(few_activation_bits), TEST(one_bit_of_both),
 		TEST(onnx_files_come_back),
 		TEST(training_begins_at_the_network), TEST(a_killed_run_ends_the_same),
+		TEST(longer_runs_leave_what_has_settled),
 		TEST(checkpoints_of_others_are_refused), TEST(divergence_is_told), TEST(cleanup), CU_TEST_INFO_NULL};
 	CU_SuiteInfo suites[] = {{"method", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
 	int failed;
