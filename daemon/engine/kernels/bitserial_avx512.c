@@ -345,7 +345,6 @@ INLINED __m512i add_unit(__m512i sum, const __m512i w[2], const uint64_t *values
 	if (planes == 2)
 		return _mm512_dpwssd_epi32(
 			_mm512_dpwssd_epi32(sum, all, twice), count_plane(w, values, unit), step);
-#pragma GCC unroll 4
 	for (uint32_t m = planes - 1; m-- > 0;)
 		all = _mm512_add_epi64(
 			_mm512_add_epi64(all, all), count_plane(w, values + m * BLOCK_WORDS, unit));
@@ -411,7 +410,7 @@ INLINED __m512i add_unit(__m512i sum, const __m512i w[2], const uint64_t *values
 		for (uint32_t u = 0; u < whole; u++, from += most)                                 \
 			ADD_UNIT(count, u, most)                                                   \
 		EACH_##count(FENCE)                                                                \
-		if (whole < b->units)                                                              \
+		if (most > 1 && whole < b->units)                                                  \
 			ADD_UNIT(count, whole, 1)                                                  \
 		EACH_##count(FENCE)                                                                \
 		EACH_##count(JOIN)                                                                 \
@@ -431,6 +430,8 @@ INLINED __m512i add_unit(__m512i sum, const __m512i w[2], const uint64_t *values
 				multiply_at_##count(b, column, 1, 2);                              \
 			else if (b->x->planes == 2)                                                \
 				multiply_at_##count(b, column, 2, 2);                              \
+			else if (b->x->planes == 4)                                                \
+				multiply_at_##count(b, column, 4, 2);                              \
 			else                                                                       \
 				multiply_at_##count(b, column, b->x->planes, 2);                   \
 	}
