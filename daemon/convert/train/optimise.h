@@ -33,5 +33,5 @@ struct optimise {
 /** optimise_rate() - at step @step of @steps */
 float optimise_rate(const struct optimise *o, uint64_t step, uint64_t steps);
 
-/** optimise_step() - @step counts from zero; @rate from optimise_rate() */
+/** optimise_step() - @step counts from where the moments were zero; @rate from optimise_rate() */
 void optimise_step(const struct optimise *o, struct train_store *s, uint64_t step, float rate);

@@ -346,7 +346,7 @@ static int for_layers(struct trainer *t, int (*call)(struct train_layer *, const
 	return r;
 }
 
-/* Whose turn it is. What has settled stays so, when the run is made longer on the way, too. Return: steps of the turn */
+/* Whose turn it is: what has settled stays so, in a run that is made longer, too. Return: steps of the turn */
 static uint64_t find_turn(struct trainer *t, uint64_t steps)
 {
 	struct train_counters *c = &t->counters;
@@ -398,7 +398,7 @@ static int run_step(struct trainer *t, uint32_t at, struct error *reterr)
 		r = run_width(t, t->moment.settled, reterr);
 	if (r < 0)
 		return r;
-	optimise_step(&o->optimise, &t->store, t->moment.step, t->moment.rate);
+	optimise_step(&o->optimise, &t->store, t->moment.step - t->counters.turn, t->moment.rate);
 	t->counters.step++;
 	set_moment(t);
 	r = for_layers(t, o->method->stepped);
