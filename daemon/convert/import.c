@@ -40,7 +40,7 @@ int import_net(struct net **ret, const char *path, struct error *reterr)
 
 /**
  * struct work - what an import holds on its way
- * @original, @whole: the net before it lost channels, to follow, and what it says; NULL: it did not
+ * @original: the net before it lost channels, to follow and to measure against; @whole: what it says; NULL: it did not
  */
 struct work {
 	struct net *net, *original;
@@ -149,8 +149,8 @@ static int transform(struct work *w, const struct import *i, struct error *reter
 
 /*
  * Fewer channels, so that those that stay have a plane each: on ResNet-20 that is better than fewer yet and a second
- * plane for some. What they say is held against the net as it
- * was, unless its channels get other scales yet.
+ * plane for some. What they say is held against the net as it was; on the way to that only if its channels keep their
+ * scales.
  */
 static int prune(struct work *w, const struct import *i, struct error *reterr)
 {
@@ -160,7 +160,7 @@ static int prune(struct work *w, const struct import *i, struct error *reterr)
 	if (r < 0)
 		return r;
 	w->whole = take_ptr(w->calibration);
-	if (i->follow && i->equalise != EQUALISE_YES)
+	if (i->follow || i->evaluate)
 		r = import_net(&w->original, i->onnx, reterr);
 	if (r >= 0)
 		r = prune_net(w->net, w->whole, i->average_bits, reterr);
@@ -200,7 +200,7 @@ static int write_model(struct work *w, const struct import *i, struct error *ret
 static int quantize(struct work *w, const struct import *i, struct error *reterr)
 {
 	_cleanup_(follow_done) struct export_follow follow = {};
-	int r = i->follow ? i->follow(&follow, w->net, w->original ?: w->net, &w->samples, i->samples,
+	int r = i->follow ? i->follow(&follow, w->net, w->whole ? w->original : w->net, &w->samples, i->samples,
 				    i->threads, reterr) : 0;
 
 	if (r < 0)
@@ -361,7 +361,7 @@ static int measure(struct work *w, const struct import *i, struct error *reterr)
 	if (r >= 0)
 		r = samples_init(&samples, data, &i->preprocess, n->values[n->input].shape, reterr);
 	if (r >= 0 && dataset_label(data, 0) < 0)
-		r = evaluate_reference(&reference, w->net, &samples, 0, i->threads, i->progress, reterr);
+		r = evaluate_reference(&reference, w->original ?: w->net, &samples, 0, i->threads, i->progress, reterr);
 	for (uint32_t p = 0; r >= 0 && p < n->planes_max; p++)
 		r = card_measure(&accuracies[p], n, n->planes_max - p, &samples,
 			reference.values ? &reference : NULL, 0, i->threads, i->progress, NULL, reterr);
