@@ -160,3 +160,36 @@ static inline void arm_put_sums(const struct arm_tile *t, uint32_t count,
 			to[r] = t->add ? to[r] + sums[n][r] : sums[n][r];
 	}
 }
+
+/**
+ * arm_multiply() - the product, block of @block_words after block
+ * @step: values that @columns takes at once
+ * @decode: words [first, first + words) of the rows from @row on to @scratch
+ * @columns: @count columns times what was decoded
+ */
+static inline __attribute__((always_inline)) void arm_multiply(const struct kernel_matrix *w,
+	const struct kernel_columns *x, int32_t *acc, uint32_t acc_stride, void *scratch, uint32_t block_words,
+	uint32_t step,
+	void (*decode)(const struct kernel_matrix *w, uint32_t row, uint32_t first, uint32_t words, void *scratch),
+	void (*columns)(struct arm_tile t, uint32_t count))
+{
+	for (uint32_t first = 0; first < w->words; first += block_words) {
+		uint32_t words = w->words - first < block_words ? w->words - first : block_words;
+
+		for (uint32_t row = 0; row < w->rows; row += ARM_BLOCK_ROWS) {
+			struct arm_tile t = {
+				.scratch = scratch,
+				.q = x->u8 + (size_t) first * 64,
+				.stride = (size_t) w->words * 64,
+				.values = kernel_values(x, first, words, step),
+				.rows = w->rows - row < ARM_BLOCK_ROWS ? w->rows - row : ARM_BLOCK_ROWS,
+				.acc = acc + row,
+				.acc_stride = acc_stride,
+				.add = first > 0,
+			};
+
+			decode(w, row, first, words, scratch);
+			columns(t, x->count);
+		}
+	}
+}

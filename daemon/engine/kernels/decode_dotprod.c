@@ -39,8 +39,9 @@ static void put_quads(int8_t (*out)[BLOCK_ROWS][4], uint32_t row, const int8x16_
 }
 
 static void decode_block(const struct kernel_matrix *w, uint32_t row, uint32_t first, uint32_t words,
-	struct decode_scratch *s)
+	void *scratch)
 {
+	struct decode_scratch *s = scratch;
 	const int8x16_t ones = vdupq_n_s8(1);
 	int32x4_t sum[BLOCK_ROWS];
 	struct arm_block b;
@@ -128,23 +129,6 @@ static void multiply_columns(struct arm_tile t, uint32_t count)
 void decode_dotprod(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
 	uint32_t acc_stride, void *scratch)
 {
-	for (uint32_t first = 0; first < w->words; first += BLOCK_WORDS) {
-		uint32_t words = w->words - first < BLOCK_WORDS ? w->words - first : BLOCK_WORDS;
-
-		for (uint32_t row = 0; row < w->rows; row += BLOCK_ROWS) {
-			struct arm_tile t = {
-				.scratch = scratch,
-				.q = x->u8 + (size_t) first * 64,
-				.stride = (size_t) w->words * 64,
-				.values = words * 64,
-				.rows = w->rows - row < BLOCK_ROWS ? w->rows - row : BLOCK_ROWS,
-				.acc = acc + row,
-				.acc_stride = acc_stride,
-				.add = first > 0,
-			};
-
-			decode_block(w, row, first, words, scratch);
-			multiply_columns(t, x->count);
-		}
-	}
+	/* all of the words: their zeros, moved down, are in the correction */
+	arm_multiply(w, x, acc, acc_stride, scratch, BLOCK_WORDS, 64, decode_block, multiply_columns);
 }

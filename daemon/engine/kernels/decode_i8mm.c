@@ -22,8 +22,9 @@ struct decode_scratch {
 _Static_assert(sizeof(struct decode_scratch) <= KERNEL_SCRATCH_BYTES, "the tile fits its scratch");
 
 static void decode_block(const struct kernel_matrix *w, uint32_t row, uint32_t first, uint32_t words,
-	struct decode_scratch *s)
+	void *scratch)
 {
+	struct decode_scratch *s = scratch;
 	struct arm_block b;
 
 	arm_block_start(&b, w, row, first);
@@ -111,23 +112,5 @@ static void multiply_columns(struct arm_tile t, uint32_t count)
 void decode_i8mm(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
 	uint32_t acc_stride, void *scratch)
 {
-	for (uint32_t first = 0; first < w->words; first += BLOCK_WORDS) {
-		uint32_t words = w->words - first < BLOCK_WORDS ? w->words - first : BLOCK_WORDS;
-
-		for (uint32_t row = 0; row < w->rows; row += BLOCK_ROWS) {
-			struct arm_tile t = {
-				.scratch = scratch,
-				.q = x->u8 + (size_t) first * 64,
-				.stride = (size_t) w->words * 64,
-				.values = kernel_values(x, first, words, 16),
-				.rows = w->rows - row < BLOCK_ROWS ? w->rows - row : BLOCK_ROWS,
-				.acc = acc + row,
-				.acc_stride = acc_stride,
-				.add = first > 0,
-			};
-
-			decode_block(w, row, first, words, scratch);
-			multiply_columns(t, x->count);
-		}
-	}
+	arm_multiply(w, x, acc, acc_stride, scratch, BLOCK_WORDS, 16, decode_block, multiply_columns);
 }
