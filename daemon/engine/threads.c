@@ -34,9 +34,14 @@
 #define SPIN_NSEC (30 * NSEC_PER_USEC)
 #define SPIN_PAUSES 16 /* between two looks at the clock */
 
-/* struct worker - the first one is whoever calls; @share: of the tasks, first | end << 32 */
+/*
+ * struct worker - the first one is whoever calls
+ * @share: of the tasks, first | end << 32
+ * @looking: it may claim a task, by the limit that it has seen
+ */
 struct worker {
 	_Alignas(64) _Atomic uint64_t share;
+	atomic_bool looking;
 	struct threads *pool;
 	pthread_t id;
 	uint32_t thread;
@@ -166,8 +171,10 @@ static void *worker_main(void *userdata)
 
 		if (atomic_load(&t->stop))
 			return NULL;
+		atomic_store(&w->looking, true);
 		if (w->thread < atomic_load(&t->limit))
 			tasks_done(t, tasks_run(t, w->thread));
+		atomic_store(&w->looking, false);
 		wait_for_job(t, seq);
 	}
 }
@@ -278,8 +285,13 @@ void threads_limit(struct threads *t, uint32_t limit)
 		return;
 	limit = limit == 0 ? t->count : MIN_OF(limit, t->count);
 	/* Beside what the threads look at: written only when it is another. */
-	if (atomic_load(&t->limit) != limit)
-		atomic_store(&t->limit, limit);
+	if (atomic_load(&t->limit) == limit)
+		return;
+	atomic_store(&t->limit, limit);
+	/* Who saw the old one must not claim a task of the next job, which has no scratch for it. */
+	for (uint32_t i = limit; i < t->count; i++)
+		while (atomic_load(&t->workers[i].looking))
+			(void) sched_yield();
 }
 
 static void wait_for_tasks(struct threads *t)
