@@ -33,15 +33,15 @@ const struct command command_train = {
 		"  --scratch               start from drawn weights, not from those of the file\n"
 		"  --epochs N              times that each sample is seen (20)\n"
 		"  --batch N               samples in a step (128)\n"
-		"  --rate X                learning rate (0.01, with --scratch 0.05; adam and amsgrad 0.001)\n"
+		"  --rate X                learning rate (adam and amsgrad 0.001; sgd 0.01, with --scratch 0.05)\n"
 		"  --schedule cosine|step|flat  what becomes of it (cosine)\n"
 		"  --warm X                part of the run in which it rises (0.02)\n"
-		"  --optimiser sgd|adam|amsgrad  (sgd)\n"
+		"  --optimiser sgd|adam|amsgrad  (adam, with --scratch sgd)\n"
 		"  --momentum X --decay X  of sgd (0.9); weight decay (0.0001)\n"
 		"  --clip-gradient X       largest norm of the gradient; 0: any (5)\n"
-		"  --distil X              part of the loss that asks for the fp32 network's answers (0.5; with\n"
+		"  --distil X              part of the loss that asks for the fp32 network's answers (1; with\n"
 		"                          --scratch 0)\n"
-		"  --temperature X         that softens both (2)\n"
+		"  --temperature X         that softens both (4)\n"
 		"  --smoothing X           part of a label that is spread over all classes (0)\n"
 		"  --crop N --flip         shift pictures by up to N pixels, mirror half of them (0, no)\n"
 		"  --evaluate DATA         measure the file and store the accuracies in it\n"
@@ -315,10 +315,12 @@ static int settle(struct train *t, char *checkpoint, size_t size)
 	if (o->planes < o->method->planes_min || o->planes > o->method->planes_max)
 		return tool_usage(&command_train, "method %s has %u to %u planes", o->method->name,
 			o->method->planes_min, o->method->planes_max);
+	if (o->optimise.optimiser == _OPTIMISER_MAX)
+		o->optimise.optimiser = o->scratch ? OPTIMISER_SGD : OPTIMISER_ADAM;
 	if (o->optimise.rate < 0)
 		o->optimise.rate = o->optimise.optimiser != OPTIMISER_SGD ? 0.001f : o->scratch ? 0.05f : 0.01f;
 	if (o->loss.distil < 0)
-		o->loss.distil = o->scratch ? 0 : 0.5f;
+		o->loss.distil = o->scratch ? 0 : 1;
 	if (!o->checkpoint) {
 		(void) snprintf(checkpoint, size, "%s.checkpoint", t->import.output);
 		o->checkpoint = checkpoint;
@@ -366,8 +368,9 @@ static int train_main(int argc, char **argv)
 		.loader = {.seed = 1},
 		.options = {.method = train_methods[0], .edge_planes = 8, .epochs = 20, .batch = 128,
 			.recalibrate = 64, .save_seconds = 60, .seed = 1, .threads = threads_available(),
-			.loss = {.distil = -1, .temperature = 2},
-			.optimise = {.rate = -1, .momentum = 0.9f, .decay = 1e-4f, .clip = 5, .warm = 0.02f}},
+			.loss = {.distil = -1, .temperature = 4},
+			.optimise = {.optimiser = _OPTIMISER_MAX, .rate = -1, .momentum = 0.9f, .decay = 1e-4f, .clip = 5,
+				.warm = 0.02f}},
 	};
 	char checkpoint[4096];
 	int option, at, r;

@@ -111,7 +111,7 @@ INLINED __m256i row_weights(const struct row *d, uint32_t word, uint32_t half)
 			     decode_sum(d->w, at, half, d->base, d->step);
 }
 
-/* 32 weights of row @slot of a half to their units, 16 or 8 from @to on; transpose() brings them into order. */
+/* 32 weights of row @slot of a half to their units, 16 or 8 from @to; transpose() brings them into order. */
 INLINED void put_weights(tile_unit *to, uint32_t half, uint32_t slot, bool wide, __m256i weights)
 {
 	if (!wide) {

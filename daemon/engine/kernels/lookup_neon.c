@@ -51,7 +51,7 @@ INLINED uint8x16_t high_half(uint16x8_t low, uint16x8_t high)
 	return vshrn_high_n_u16(vshrn_n_u16(low, HALF_BITS), high, HALF_BITS);
 }
 
-/* Of the lower 8 values of @q: half a register has the choices of three of a quad, then the fourth is added. */
+/* Of the lower 8 values of @q: half a register has the choices of three of a quad, the fourth is added. */
 INLINED void make_pair(uint8_t table[4][16], uint8x16_t q)
 {
 	const uint8x16_t has0 = {255, 0, 255, 0, 255, 0, 255, 0, 255, 4, 255, 4, 255, 4, 255, 4};
