@@ -31,7 +31,7 @@ const struct command command_train = {
 		"                          for (8)\n"
 		"  --average-bits X        bits of an average weight, for alq (half of the planes) and cpq (all)\n"
 		"  --scratch               start from drawn weights, not from those of the file\n"
-		"  --epochs N              times that each sample is seen (20)\n"
+		"  --epochs N              times that each sample is seen (10, with --scratch 20)\n"
 		"  --batch N               samples in a step (128)\n"
 		"  --rate X                learning rate (adam and amsgrad 0.001; sgd 0.01, with --scratch 0.05)\n"
 		"  --schedule cosine|step|flat  what becomes of it (cosine)\n"
@@ -303,7 +303,20 @@ static bool parse_option(struct train *t, int option, const char *text)
 	}
 }
 
-/* What was not said. Return: 0 or an exit status */
+/* What was not said of how it is trained: daemon/convert/train/comparison.md has what was tried. */
+static void settle_run(struct train_options *o)
+{
+	if (o->optimise.optimiser == _OPTIMISER_MAX)
+		o->optimise.optimiser = o->scratch ? OPTIMISER_SGD : OPTIMISER_ADAM;
+	if (!o->epochs)
+		o->epochs = o->scratch ? 20 : 10;
+	if (o->optimise.rate < 0)
+		o->optimise.rate = o->optimise.optimiser != OPTIMISER_SGD ? 0.001f : o->scratch ? 0.05f : 0.01f;
+	if (o->loss.distil < 0)
+		o->loss.distil = o->scratch ? 0 : 1;
+}
+
+/* What else was not said. Return: 0 or an exit status */
 static int settle(struct train *t, char *checkpoint, size_t size)
 {
 	struct train_options *o = &t->options;
@@ -315,12 +328,7 @@ static int settle(struct train *t, char *checkpoint, size_t size)
 	if (o->planes < o->method->planes_min || o->planes > o->method->planes_max)
 		return tool_usage(&command_train, "method %s has %u to %u planes", o->method->name,
 			o->method->planes_min, o->method->planes_max);
-	if (o->optimise.optimiser == _OPTIMISER_MAX)
-		o->optimise.optimiser = o->scratch ? OPTIMISER_SGD : OPTIMISER_ADAM;
-	if (o->optimise.rate < 0)
-		o->optimise.rate = o->optimise.optimiser != OPTIMISER_SGD ? 0.001f : o->scratch ? 0.05f : 0.01f;
-	if (o->loss.distil < 0)
-		o->loss.distil = o->scratch ? 0 : 1;
+	settle_run(o);
 	if (!o->checkpoint) {
 		(void) snprintf(checkpoint, size, "%s.checkpoint", t->import.output);
 		o->checkpoint = checkpoint;
@@ -366,7 +374,7 @@ static int train_main(int argc, char **argv)
 			.options = {.quantizer = &quantizer_gptq, .group_columns = 128, .activation_bits = 8,
 				.seed = 1}},
 		.loader = {.seed = 1},
-		.options = {.method = train_methods[0], .edge_planes = 8, .epochs = 20, .batch = 128,
+		.options = {.method = train_methods[0], .edge_planes = 8, .batch = 128,
 			.recalibrate = 64, .save_seconds = 60, .seed = 1, .threads = threads_available(),
 			.loss = {.distil = -1, .temperature = 4},
 			.optimise = {.optimiser = _OPTIMISER_MAX, .rate = -1, .momentum = 0.9f, .decay = 1e-4f, .clip = 5,

@@ -5,8 +5,8 @@
 #
 #   tests/bench/train.sh BITSHED_MODEL DATA [OUTPUT [METHOD...]]
 #
-# DATA is the folder of tests/support/data.sh. Runs are long (an epoch of ResNet-20 is 20 to 40 seconds of two
-# free cores); a killed one goes on when it is started again. EPOCHS scales all of them (1), NICE (19) and
+# DATA is the folder of tests/support/data.sh. Runs are long (an epoch of ResNet-20 is 38 seconds of a free core);
+# a killed one goes on when it is started again. EPOCHS scales all of them (1), NICE (19) and
 # THREADS (all) say how hard they work.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '3,11p' "$0" | cut -c3-; exit 2; }
@@ -16,34 +16,34 @@ shift $(($# < 3 ? $# : 3))
 net=$data/models/cifar10/akamaster_resnet20_static.onnx
 pixels=(--scale 0.00392157 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225)
 common=("${pixels[@]}" --data "$data/cifar10_train_20000.bin" --evaluate "$data/cifar10_test_5000.bin"
-	--crop 4 --flip --distil 0.9 --temperature 4)
+	--crop 4 --flip)
 [ -z "${THREADS:-}" ] || common+=(--threads "$THREADS")
 
 # name epochs options
 runs() {
 	cat <<-END
-	nested 24 --method nested --rate 0.01
-	nested-w2a2 24 --method nested --planes 2 --activation-bits 2 --rate 0.01
-	crq 24 --method crq --rate 0.01
-	mlq 16 --method mlq --rate 0.01
-	slq5 8 --method slq --planes 5 --rate 0.005
-	slq4 8 --method slq --planes 4 --rate 0.005
-	quantnet 24 --method quantnet --rate 0.02
-	quantnet-2 16 --method quantnet --planes 2 --rate 0.02
-	alq-2 20 --method alq --average-bits 2
-	alq-1 24 --method alq --average-bits 1
-	twn 16 --method twn --rate 0.01
-	bwn 24 --method bwn --rate 0.02
-	xnor 24 --method bwn --activation-bits 1 --rate 0.02
-	kurtosis 24 --method kurtosis --rate 0.02
-	bitat 24 --method bitat --rate 0.02
-	inq 8 --method inq --rate 0.005
-	cpq 12 --method cpq --rate 0.01
-	cpq-2.5 16 --method cpq --planes 4 --average-bits 2.5 --rate 0.01
-	soft-to-hard 16 --method soft-to-hard --rate 0.01
-	dqa 16 --method dqa --rate 0.01
-	quantization-networks 16 --method quantization-networks --rate 0.01
-	deep-compression 12 --method deep-compression --rate 0.01
+	nested 10 --method nested
+	nested-w2a2 10 --method nested --planes 2 --activation-bits 2
+	crq 12 --method crq --schedule flat
+	mlq 10 --method mlq --rate 0.0005
+	slq5 5 --method slq --planes 5 --rate 0.0002
+	slq4 5 --method slq --planes 4 --rate 0.0002
+	quantnet 12 --method quantnet
+	quantnet-2 12 --method quantnet --planes 2
+	alq-2 8 --method alq --average-bits 2
+	alq-1 10 --method alq --average-bits 1
+	twn 8 --method twn
+	bwn 5 --method bwn
+	xnor 12 --method bwn --activation-bits 1
+	kurtosis 8 --method kurtosis
+	bitat 12 --method bitat
+	inq 5 --method inq --rate 0.0002
+	cpq 8 --method cpq
+	cpq-2.5 8 --method cpq --planes 4 --average-bits 2.5
+	soft-to-hard 8 --method soft-to-hard
+	dqa 8 --method dqa
+	quantization-networks 8 --method quantization-networks
+	deep-compression 8 --method deep-compression
 	END
 }
 
