@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <math.h>
 
-#include "convert/samples.h"
+#include "convert/drawn_net.h"
 #include "support/test.h"
 
 #define SIDE 5
@@ -21,22 +21,7 @@ static uint32_t value_of(struct net *n, uint32_t channels)
 
 static uint32_t convolution(struct net *n, uint32_t in, uint32_t channels, uint32_t kernel)
 {
-	uint32_t out = value_of(n, channels), columns = n->values[in].shape.dims[0] * kernel * kernel;
-	int at = net_add_node(n, NET_CONVOLUTION, "convolution");
-	struct net_node *c = &n->nodes[at];
-
-	c->inputs[0] = in;
-	c->n_inputs = 1;
-	c->output = out;
-	c->kernel[0] = c->kernel[1] = kernel;
-	for (int i = 0; i < 4; i++)
-		c->pads[i] = kernel / 2;
-	c->outputs = channels;
-	c->weight = malloc((size_t) channels * columns * sizeof(float));
-	c->bias = malloc(channels * sizeof(float));
-	sample_fill(&source, c->weight, channels * columns, 0);
-	sample_fill(&source, c->bias, channels, 0);
-	return out;
+	return drawn_convolution(n, &source, in, channels, kernel);
 }
 
 static uint32_t relu(struct net *n, uint32_t in)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "convert/quantize/eigen.h"
-#include "convert/samples.h"
+#include "convert/drawn_net.h"
 #include "support/test.h"
 
 #define N 24
@@ -71,23 +71,7 @@ static void test_cholesky(void)
 
 static uint32_t convolution(struct net *n, uint32_t in, uint32_t channels, uint32_t kernel)
 {
-	const struct net_shape shape = {.n = 3, .dims = {channels, SIDE, SIDE}};
-	uint32_t columns = n->values[in].shape.dims[0] * kernel * kernel;
-	int value = net_add_value(n, "value", &shape), at = net_add_node(n, NET_CONVOLUTION, "convolution");
-	struct net_node *c = &n->nodes[at];
-
-	c->inputs[0] = in;
-	c->n_inputs = 1;
-	c->output = (uint32_t) value;
-	c->kernel[0] = c->kernel[1] = kernel;
-	for (int i = 0; i < 4; i++)
-		c->pads[i] = kernel / 2;
-	c->outputs = channels;
-	c->weight = malloc((size_t) channels * columns * sizeof(float));
-	c->bias = malloc(channels * sizeof(float));
-	sample_fill(&source, c->weight, channels * columns, 0);
-	sample_fill(&source, c->bias, channels, 0);
-	return (uint32_t) value;
+	return drawn_convolution(n, &source, in, channels, kernel);
 }
 
 /* The one in the middle is split; half of its rows are small. */
