@@ -7,9 +7,9 @@
  * network multiplies with, which the method makes from them, and the way of the gradient back. In each step
  *
  *	prepare()	once: whatever follows from the latent weights
- *	weights()	for each width that is run in this step, before its forward pass
+ *	weights()	for the width whose turn it is, before its forward pass
  *	inputs()	after it, of a layer that looks at what its matrix reads
- *	gradient()	for each of them, after its backward pass
+ *	gradient()	for it, after its backward pass
  *	stepped()	once, after the optimiser: regularisers, freezing, schedules
  *	together()	once, after that, for all layers, fixed ones too: what compares layers
  *
@@ -60,7 +60,7 @@ struct train_moment {
 
 /**
  * struct train_method
- * @nested: trains all widths at once, else the widest only
+ * @nested: trains all widths, one after the other, else the widest only
  * @init: from the weights as they are. Members may be NULL where there is nothing to do, but @weights and
  *	@codes; without @gradient it goes straight through
  * @inputs: @x: [n][columns], drawn from the batch
