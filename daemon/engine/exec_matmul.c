@@ -10,8 +10,9 @@
 
 #include "engine/exec_steps.h"
 
-#define TASKS_PER_THREAD 3
 #define ROWS_PER_TASK 16 /* rows are split in multiples of it */
+#define DECODE_COLUMNS 16 /* a row is decoded in the time in which so many columns are multiplied with it */
+#define GATHER_ROWS 8 /* and a column is gathered in that of so many rows */
 #define MACS_PER_NSEC 32
 #define MACS_PER_NSEC_SCALAR 2
 
@@ -146,46 +147,60 @@ static uint64_t divide_up(uint64_t a, uint64_t b)
 	return (a + b - 1) / b;
 }
 
-static uint64_t count_tiles(const struct product *p)
+static uint64_t count_tasks(const struct product *p)
 {
-	return divide_up(p->columns, p->tile) * p->r->op->groups;
+	return divide_up(p->columns, p->tile) * p->r->op->groups * p->n_row_tasks;
 }
 
-static void cut_columns(struct product *p, uint64_t want)
+/* Tiles and parts of the rows, each of nearly one size; no larger than scratch has room for. */
+static struct product cut_into(const struct product *p, uint64_t tiles, uint64_t parts)
 {
-	uint64_t like = p->r->step->kernel->columns_per_tile;
-	uint64_t parts = divide_up(want, (uint64_t) p->r->op->groups * p->n_row_tasks);
-	uint64_t tile = divide_up(divide_up(p->columns, parts), like) * like;
+	const struct step *s = p->r->step;
+	const uint64_t unit = MAX_OF(s->kernel->columns_per_tile / 4, 1);
+	const uint64_t tile = divide_up(divide_up(p->columns, tiles), unit) * unit;
+	const uint64_t rows = divide_up(divide_up(p->rows, parts), ROWS_PER_TASK) * ROWS_PER_TASK;
+	struct product c = *p;
 
-	p->tile = (uint32_t) MIN_OF(tile, p->tile);
-}
-
-static void cut_rows(struct product *p, uint64_t want)
-{
-	uint64_t rows = divide_up(p->rows, divide_up(want, count_tiles(p)));
-
-	p->rows_per_task = (uint32_t) (divide_up(rows, ROWS_PER_TASK) * ROWS_PER_TASK);
-	p->n_row_tasks = (uint32_t) divide_up(p->rows, p->rows_per_task);
+	c.tile = (uint32_t) MIN_OF(tile, s->columns_per_tile);
+	c.rows_per_task = (uint32_t) MIN_OF(rows, p->rows);
+	c.n_row_tasks = (uint32_t) divide_up(p->rows, c.rows_per_task);
+	return c;
 }
 
 /*
- * Enough tasks for all threads. Each tile decodes the weights again, each part of the rows gathers
- * the columns again: so whatever there is more of is cut first.
+ * What the busiest thread has to do, in rows times columns. Each tile decodes the weights again, each part of
+ * the rows gathers the columns again. Of two ways that take as long the one of smaller tasks is better: they
+ * can be stolen.
  */
+static uint64_t cut_cost(const struct product *p, uint32_t threads)
+{
+	const uint64_t gather = p->r->step->direct ? 0 : GATHER_ROWS * (uint64_t) p->tile;
+	const uint64_t task = (p->tile + DECODE_COLUMNS) * (uint64_t) p->rows_per_task + gather;
+
+	return divide_up(count_tasks(p), threads) * task + task / 16;
+}
+
+/* As many tasks as share out evenly among all threads, at the least cost. */
 static void cut(struct product *p, uint32_t threads)
 {
-	uint64_t want = (uint64_t) threads * TASKS_PER_THREAD;
+	const uint64_t tiles = divide_up(p->columns, p->r->step->columns_per_tile);
+	const uint32_t parts[] = {1, 2, threads, 2 * threads};
+	uint64_t least = UINT64_MAX;
+	struct product best = cut_into(p, tiles, 1);
 
-	p->tile = p->r->step->columns_per_tile;
-	p->rows_per_task = p->rows;
-	p->n_row_tasks = 1;
-	if (threads == 1)
-		return;
-	if (p->columns > p->rows)
-		cut_columns(p, want);
-	cut_rows(p, want);
-	if (p->columns <= p->rows)
-		cut_columns(p, want);
+	for (uint32_t i = 0; i < ARRAY_SIZE(parts) && threads > 1; i++) {
+		const uint64_t step = threads % parts[i] == 0 ? threads / parts[i] : parts[i] % threads == 0 ? 1 : threads;
+
+		for (uint64_t n = divide_up(tiles, step) * step, end = n + step; n <= end; n += step) {
+			const struct product c = cut_into(p, n, parts[i]);
+			const uint64_t cost = cut_cost(&c, threads);
+
+			if (cost < least)
+				best = c;
+			least = MIN_OF(least, cost);
+		}
+	}
+	*p = best;
 }
 
 void step_convolution(const struct run *r)
@@ -205,5 +220,5 @@ void step_convolution(const struct run *r)
 	if (r->step->packed_bytes)
 		pack_image(r);
 	cut(&p, threads_count(run_threads(r, work)));
-	run_tasks(r, product_task, &p, count_tiles(&p) * p.n_row_tasks, work);
+	run_tasks(r, product_task, &p, count_tasks(&p), work);
 }
