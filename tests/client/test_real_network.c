@@ -2,24 +2,19 @@
 /*
  * A real network from its ONNX file to answers over the bus: imported, loaded by the daemon, asked through
  * sessions at each width. The answers are, to the bit, what bitshed-model evaluate computes from the same
- * file, and the daemon's plane memfds take what the width says, while clients run. A few hundred pictures;
- * BITSHED_TEST_FULL=1 takes all 5,000.
+ * file, and the daemon's plane memfds take what the width says, while clients run.
  */
-#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/fd.h"
-#include "bitshed/bitshed.h"
-#include "convert/evaluate.h"
-#include "convert/import.h"
+#include "client/real_network.h"
 #include "engine/lower.h"
 #include "support/bus.h"
-#include "support/data.h"
 #include "support/network.h"
+#include "support/test.h"
 
 #define SLOTS 8
 #define PIXELS (32 * 32 * 3)
@@ -27,101 +22,8 @@
 
 static const double widths[] = {8, 4, 3, 2.5, 2};
 
-/**
- * struct fixture - the daemon has the file loaded as "net"
- */
-struct fixture {
-	char path[64];
-	struct network *network;
-	struct dataset *data;
-	struct samples samples;
-	struct bitshed *bus;
-	pid_t daemon;
-	uint32_t count;
-};
-
-static const char *data_path(const char *name)
-{
-	static char path[512];
-
-	(void) snprintf(path, sizeof path, "%s/%s", test_data(), name);
-	return path;
-}
-
-static uint32_t pictures(void)
-{
-	if (getenv("BITSHED_TEST_FULL"))
-		return 5000;
-	return getenv("BITSHED_TEST_SHORT") ? 50 : 300;
-}
-
-static int make_file(const char *path, struct error *e)
-{
-	char onnx[512], calibrate[512];
-	struct import i = {.onnx = onnx, .output = path, .calibrate = calibrate, .has_preprocess = true,
-		.samples = getenv("BITSHED_TEST_FULL") ? 512 : 16, .correct = getenv("BITSHED_TEST_FULL"),
-		.preprocess = {.scale = 1 / 255.0f, .mean = {0.485f, 0.456f, 0.406f},
-			.std = {0.229f, 0.224f, 0.225f, 1}},
-		.options = {.quantizer = quantizer_find("bcq"), .planes = 8, .edge_planes = 8,
-			.group_columns = 128, .activation_bits = 8, .seed = 1}};
-
-	(void) snprintf(onnx, sizeof onnx, "%s", data_path("models/cifar10/akamaster_resnet20_static.onnx"));
-	(void) snprintf(calibrate, sizeof calibrate, "%s", data_path("cifar10_train_20000.bin"));
-	return import_run(&i, e);
-}
-
-static void open_file(struct fixture *f)
-{
-	struct preprocess p = {.scale = 1};
-	struct error e = {};
-	int fd = mkstemp(strcpy(f->path, "/tmp/bitshed-real-XXXXXX"));
-	int r = fd < 0 ? -1 : make_file(f->path, &e);
-
-	if (r >= 0)
-		r = dataset_open(&f->data, data_path("cifar10_test_5000.bin"), NULL, &e);
-	if (r >= 0) {
-		_cleanup_close_ int model = open(f->path, O_RDONLY | O_CLOEXEC);
-
-		r = network_open(&f->network, model, &e);
-	}
-	if (r >= 0)
-		r = samples_init(&f->samples, f->data, &p, f->network->values[f->network->input].shape, &e);
-	if (r < 0)
-		printf("%s\n", e.text);
-	CU_ASSERT_TRUE_FATAL(r >= 0);
-	(void) close(fd);
-	f->count = pictures();
-}
-
-static void must(int r, const struct bitshed_error *e)
-{
-	if (r < 0)
-		printf("%s: %s\n", e->name, e->text);
-	CU_ASSERT_TRUE_FATAL(r >= 0);
-}
-
-static void fixture_init(struct fixture *f)
-{
-	struct bitshed_error e = {};
-
-	open_file(f);
-	f->daemon = test_daemon_start(NULL);
-	must(bitshed_open(&f->bus, test_bus_address(), &e), &e);
-	must(bitshed_load(f->bus, "net", f->path, 8, &e), &e);
-	must(bitshed_wait_ready(f->bus, "net", -1, &e), &e);
-}
-
-static void fixture_done(struct fixture *f)
-{
-	(void) bitshed_close(f->bus);
-	(void) test_daemon_stop(f->daemon);
-	dataset_free(f->data);
-	network_unref(f->network);
-	(void) unlink(f->path);
-}
-
 /* Pictures begin .. end - 1, each in a slot of its own, on their way together. */
-static void ask(struct fixture *f, struct bitshed_session *s, struct outputs *out, uint32_t begin,
+static void ask(struct real_network *f, struct bitshed_session *s, struct outputs *out, uint32_t begin,
 	uint32_t end, double bits)
 {
 	struct bitshed_error e = {};
@@ -129,22 +31,22 @@ static void ask(struct fixture *f, struct bitshed_session *s, struct outputs *ou
 
 	for (uint32_t i = begin; i < end; i++) {
 		CU_ASSERT_EQUAL(dataset_pixels(f->data, i, bitshed_session_input(s, i - begin)), 0);
-		must(bitshed_session_submit(s, i - begin, NULL, i, &e), &e);
+		real_network_must(bitshed_session_submit(s, i - begin, NULL, i, &e), &e);
 	}
 	for (uint32_t i = begin; i < end; i++) {
-		must(bitshed_session_wait(s, -1, &result, &e), &e);
+		real_network_must(bitshed_session_wait(s, -1, &result, &e), &e);
 		CU_ASSERT_TRUE(fabs(result.bits - bits) < 1e-6);
 		memcpy(out->values + result.cookie * out->classes, bitshed_session_output(s, result.slot),
 			out->classes * sizeof *out->values);
 	}
 }
 
-static void ask_all(struct fixture *f, struct outputs *out, double bits)
+static void ask_all(struct real_network *f, struct outputs *out, double bits)
 {
 	struct bitshed_session *s = NULL;
 	struct bitshed_error e = {};
 
-	must(bitshed_session_open(&s, f->bus, "net", SLOTS, &e), &e);
+	real_network_must(bitshed_session_open(&s, f->bus, "net", SLOTS, &e), &e);
 	CU_ASSERT_EQUAL_FATAL(bitshed_session_input_bytes(s, BITSHED_INPUT_PIXELS), PIXELS);
 	CU_ASSERT_EQUAL_FATAL(bitshed_session_output_count(s), out->classes);
 	for (uint32_t i = 0; i < out->count; i += SLOTS)
@@ -152,7 +54,7 @@ static void ask_all(struct fixture *f, struct outputs *out, double bits)
 	(void) bitshed_session_close(s);
 }
 
-static void check_width(struct fixture *f, double bits)
+static void check_width(struct real_network *f, double bits)
 {
 	_cleanup_(model_unrefp) struct model *model = NULL;
 	_cleanup_(outputs_done) struct outputs expected = {}, answered = {};
@@ -165,7 +67,7 @@ static void check_width(struct fixture *f, double bits)
 	answered = (struct outputs){.count = f->count, .classes = expected.classes,
 		.values = calloc((size_t) f->count * expected.classes, sizeof(float))};
 	CU_ASSERT_PTR_NOT_NULL_FATAL(answered.values);
-	must(bitshed_set_bits(f->bus, "net", bits, &error), &error);
+	real_network_must(bitshed_set_bits(f->bus, "net", bits, &error), &error);
 	ask_all(f, &answered, model->bits);
 	CU_ASSERT_EQUAL(memcmp(answered.values, expected.values,
 				(size_t) f->count * expected.classes * sizeof(float)), 0);
@@ -178,13 +80,13 @@ static void check_width(struct fixture *f, double bits)
 
 static void test_answers_are_those_of_evaluate(void)
 {
-	struct fixture f = {};
+	struct real_network f = {};
 
 	printf("\n");
-	fixture_init(&f);
+	real_network_init(&f, NULL);
 	for (size_t i = 0; i < ARRAY_SIZE(widths); i++)
 		check_width(&f, widths[i]);
-	fixture_done(&f);
+	real_network_done(&f);
 }
 
 static atomic_bool stop;
@@ -217,12 +119,12 @@ static uint64_t settled_bytes(pid_t pid)
 	return test_plane_bytes(pid);
 }
 
-static uint64_t check_bytes(struct fixture *f, double bits)
+static uint64_t check_bytes(struct real_network *f, double bits)
 {
 	struct bitshed_error e = {};
 	uint64_t expected = test_network_plane_bytes(f->network, bits), is;
 
-	must(bitshed_set_bits(f->bus, "net", bits, &e), &e);
+	real_network_must(bitshed_set_bits(f->bus, "net", bits, &e), &e);
 	is = settled_bytes(f->daemon);
 	printf("%g bits: %lu bytes of planes in memory, %lu by parameters * bits / 8\n", bits,
 		(unsigned long) is, (unsigned long) expected);
@@ -234,12 +136,12 @@ static uint64_t check_bytes(struct fixture *f, double bits)
 static void test_memory_falls_while_clients_run(void)
 {
 	pthread_t threads[CLIENTS];
-	struct fixture f = {};
+	struct real_network f = {};
 	uint64_t eight, four, two;
 	void *failed;
 
 	printf("\n");
-	fixture_init(&f);
+	real_network_init(&f, NULL);
 	for (int i = 0; i < CLIENTS; i++)
 		CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, client_thread, &f), 0);
 	eight = check_bytes(&f, 8);
@@ -253,7 +155,7 @@ static void test_memory_falls_while_clients_run(void)
 		CU_ASSERT_PTR_NULL(failed);
 	}
 	CU_ASSERT_EQUAL(atomic_load(&n_failed), 0);
-	fixture_done(&f);
+	real_network_done(&f);
 }
 
 TEST_MAIN("real_network", TEST(answers_are_those_of_evaluate), TEST(memory_falls_while_clients_run))
