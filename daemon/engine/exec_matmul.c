@@ -4,7 +4,8 @@
  * also just some rows of the matrix:
  *
  *	gather the tile's columns into scratch, pack them to bits for a bits kernel (or gather bits)
- *	for each block of rows: kernel -> sums in scratch -> requantize -> the output's pixels
+ *	for each block of rows: kernel -> sums in scratch -> requantize -> the output's pixels,
+ *		or kernel -> the output's pixels, where it can
  */
 #include <string.h>
 
@@ -115,6 +116,25 @@ static void store_whole(const struct product *p, const int32_t *acc, uint64_t fi
 		(uint8_t *) run_output(p->r) + first * p->rows);
 }
 
+/* Rows from @row on of all groups, to the output pixels from @first on. */
+static void multiply_to_output(const struct product *p, const struct kernel_matrix *block,
+	const struct kernel_columns *columns, uint32_t row, uint64_t first, uint8_t *scratch)
+{
+	const struct step *s = p->r->step;
+	const struct value *v = run_output_value(p->r);
+	const struct kernel_output o = {
+		.gain = p->gain + row,
+		.bias = p->bias + row,
+		.zero_point = v->zero_point,
+		.low = p->r->op->clamp_low,
+		.high = p->r->op->clamp_high,
+		.out = (uint8_t *) run_output(p->r) + first * v->shape.channels + row,
+		.stride = v->shape.channels,
+	};
+
+	s->kernel->matmul_u8(block, columns, (int32_t *) (scratch + s->acc_at), scratch + s->kernel_at, &o);
+}
+
 static void product_task(void *userdata, uint32_t task, uint32_t thread)
 {
 	const struct product *p = userdata;
@@ -134,6 +154,10 @@ static void product_task(void *userdata, uint32_t task, uint32_t thread)
 	for (uint32_t row = part; row < end; row += rows) {
 		rows = MIN_OF(s->rows_per_block, end - row);
 		plan_matrix_rows(&s->matrix, row_bits, group * p->rows + row, rows, &block);
+		if (s->to_output) {
+			multiply_to_output(p, &block, &columns, group * p->rows + row, first, scratch);
+			continue;
+		}
 		s->kernel->matmul(&block, &columns, acc, rows, scratch + s->kernel_at);
 		if (s->repeat > 1 && rows == p->rows)
 			store_whole(p, acc, first, count, scratch);

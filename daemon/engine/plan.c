@@ -180,10 +180,11 @@ static int convolution_init(
 	if (r < 0)
 		return r;
 	s->direct = is_direct(s, in);
+	s->to_output = s->kernel->matmul_u8 && out->element == ELEMENT_U8;
 	s->packed_bytes = packed_bytes(s, &in->shape);
 	s->columns_per_tile = tile_columns(s, out, rows);
 	s->rows_per_block = block_rows(s, rows);
-	if (s->rows_per_block == rows && op->groups == 1 && out->element == ELEMENT_U8)
+	if (s->rows_per_block == rows && op->groups == 1 && out->element == ELEMENT_U8 && !s->to_output)
 		s->repeat = MIN_OF(MAX_OF(REPEAT_VALUES / rows, 1), s->columns_per_tile);
 	else
 		s->repeat = 1;

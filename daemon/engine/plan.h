@@ -22,6 +22,7 @@ struct tune;
  * @direct: CONVOLUTION: the input's pixels are the columns, nothing is gathered
  * @packed_bytes: CONVOLUTION on bit planes: of the padded input's planes, from which columns are gathered
  *	(gather_bits.c); 0: bytes are gathered, and then packed
+ * @to_output: CONVOLUTION: the kernel requantizes its sums itself
  * @columns_per_tile: CONVOLUTION: output pixels per task; DEPTHWISE: output lines per task
  * @rows_per_block: matrix rows per call of the kernel; of DEPTHWISE, channels per task
  * @repeat: CONVOLUTION: columns that are requantized in one call
@@ -33,7 +34,7 @@ struct step {
 	const struct op *op;
 	const struct kernel *kernel, *pack;
 	struct kernel_matrix matrix;
-	bool direct;
+	bool direct, to_output;
 	uint32_t columns_per_tile, rows_per_block, repeat;
 	size_t bits_at, acc_at, gain_at, kernel_at, line_at;
 	size_t packed_bytes, scratch_bytes;

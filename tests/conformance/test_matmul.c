@@ -16,7 +16,7 @@
 #define ARENA_BYTES (4u << 20)
 
 static struct arena arena_plane[BITS_PLANES_MAX], arena_step, arena_base, arena_level, arena_x,
-	arena_bits, arena_acc, arena_scratch;
+	arena_bits, arena_acc, arena_scratch, arena_gain, arena_bias, arena_out;
 static int32_t expected[COUNT_MAX * ROWS_MAX];
 static char what[200];
 
@@ -184,6 +184,40 @@ static const struct kernel *scalar_of(enum kernel_op op)
 	return kernel_pick(op, 0, NULL, 0);
 }
 
+static float *draw_floats(struct arena *a, const struct shape_case *c, float range)
+{
+	float *f = arena_buffer(a, c->rows * sizeof *f, sizeof *f, c->at_end);
+
+	for (uint32_t r = 0; r < c->rows; r++)
+		f[r] = ((float) random_below(2001) / 1000.0f - 1.0f) * range;
+	return f;
+}
+
+/* The same sums, requantized by the kernel, against requantize_fn's scalar row. */
+static bool check_output(const struct kernel *k, const struct kernel_matrix *w, const struct kernel_columns *x,
+	const struct shape_case *c)
+{
+	static uint8_t row[ROWS_MAX];
+	size_t stride = c->rows + c->pad, bytes = (size_t) (c->count - 1) * stride + c->rows;
+	size_t scratch_bytes = k->scratch ? k->scratch(w, c->count) : 0;
+	struct kernel_output o = {draw_floats(&arena_gain, c, 0.01f), draw_floats(&arena_bias, c, 200.0f),
+		(int32_t) random_below(256), (uint8_t) random_below(100), (uint8_t) (100 + random_below(156)),
+		arena_buffer(&arena_out, bytes, 1, c->at_end), stride};
+	int32_t *acc = arena_buffer(&arena_acc, (size_t) c->count * c->rows * sizeof *acc, 64, c->at_end);
+	bool good = true;
+
+	memset(o.out, ARENA_CANARY, bytes);
+	k->matmul_u8(w, x, acc, arena_buffer(&arena_scratch, scratch_bytes, 64, c->at_end), &o);
+	for (uint32_t n = 0; n < c->count; n++) {
+		scalar_of(KERNEL_REQUANTIZE)->requantize(expected + (size_t) n * c->rows, c->rows, o.gain, o.bias,
+			o.zero_point, o.low, o.high, row);
+		good = good && memcmp(row, o.out + n * stride, c->rows) == 0;
+		for (uint32_t i = c->rows; i < stride && n + 1 < c->count; i++)
+			good = good && o.out[n * stride + i] == ARENA_CANARY;
+	}
+	return good;
+}
+
 static bool check_case(enum kernel_op op, const struct shape_case *c)
 {
 	static int32_t got[COUNT_MAX * ROWS_MAX];
@@ -208,6 +242,9 @@ static bool check_case(enum kernel_op op, const struct shape_case *c)
 			good = false;
 		} else if (memcmp(got, expected, (size_t) c->count * c->rows * 4) != 0) {
 			describe(k, c, "differs from scalar");
+			good = false;
+		} else if (k->matmul_u8 && !check_output(k, &w, &x, c)) {
+			describe(k, c, "requantizes another way");
 			good = false;
 		}
 	}
@@ -398,7 +435,7 @@ static void test_bits_drawn(void)
 static void test_arenas(void)
 {
 	struct arena *all[] = {&arena_step, &arena_base, &arena_level, &arena_x, &arena_bits,
-		&arena_acc, &arena_scratch};
+		&arena_acc, &arena_scratch, &arena_gain, &arena_bias, &arena_out};
 	char text[128];
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)

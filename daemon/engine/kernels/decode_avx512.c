@@ -3,6 +3,7 @@
  * Planes to int8 by masked adds, once per tile of 32 rows; decode_tile.h has what follows.
  */
 #include "engine/kernels/decode_tile.h"
+#include "engine/kernels/plain_avx512.h"
 
 /* A body with the number of planes as a constant, so that scales stay in registers. */
 #define INLINED static inline __attribute__((always_inline))
@@ -22,7 +23,7 @@
  * struct row - one row being decoded
  * @step, @base: sum coding, of this group
  * @table: level coding, filled up with zeros
- * @plain: of eight planes, the levels are the numbers themselves: 128 less than their index, -127 the least
+ * @plain: of eight planes, the levels are plain_avx512.h's
  */
 struct row {
 	const struct kernel_matrix *w;
@@ -31,22 +32,6 @@ struct row {
 	_Alignas(16) int8_t table[256];
 	bool plain;
 };
-
-/* What plain int8 becomes where its planes are kept: the first layer of most networks. */
-static bool is_plain(const int8_t level[256])
-{
-	const __m512i ramp = _mm512_cvtepi8_epi16(_mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
-		16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31));
-	__mmask32 differ = 0;
-
-	for (int i = 0; i < 256; i += 32) {
-		__m512i number = _mm512_add_epi16(ramp, _mm512_set1_epi16((int16_t) (i - 128)));
-
-		differ |= _mm512_cmpneq_epi16_mask(_mm512_max_epi16(number, _mm512_set1_epi16(-127)),
-			_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *) (level + i))));
-	}
-	return differ == 0;
-}
 
 INLINED void row_start(struct row *d, const struct kernel_matrix *w, uint32_t row)
 {
@@ -104,7 +89,7 @@ INLINED __m512i weights_level(const struct row *d, uint32_t planes, uint32_t wor
 		index = _mm512_mask_add_epi8(index, row_bits(d, i, word), index,
 			_mm512_set1_epi8((char) (1u << (planes - 1 - i))));
 	if (planes == 8 && d->plain)
-		return _mm512_max_epi8(_mm512_xor_si512(index, _mm512_set1_epi8(-128)), _mm512_set1_epi8(-127));
+		return plain_weights(index);
 	low = _mm512_and_si512(index, nibble);
 	high = _mm512_and_si512(_mm512_srli_epi16(index, 4), nibble);
 	for (uint32_t s = 0; s < 1u << planes; s += 16) {
@@ -205,14 +190,10 @@ static void multiply_row(const struct kernel_matrix *w, const struct kernel_colu
 	PER_PLANES(w->planes, multiply_row_at, x, row, acc, acc_stride)
 }
 
-void decode_avx512(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
-	uint32_t acc_stride, void *scratch)
+/* @o: where sums leave requantized, with @acc for those of long rows until then; or NULL */
+static void multiply_tiles(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	uint32_t acc_stride, void *scratch, const struct kernel_output *o)
 {
-	if (x->count <= 2) {
-		for (uint32_t r = 0; r < w->rows && x->count; r++)
-			multiply_row(w, x, r, acc, acc_stride);
-		return;
-	}
 	for (uint32_t first = 0; first < w->words; first += BLOCK_WORDS) {
 		uint32_t words = w->words - first < BLOCK_WORDS ? w->words - first : BLOCK_WORDS;
 
@@ -222,7 +203,27 @@ void decode_avx512(const struct kernel_matrix *w, const struct kernel_columns *x
 			decode_half(w, row, rows, first, words, scratch, 0);
 			if (second)
 				decode_half(w, row + HALF_ROWS, second, first, words, scratch, 1);
-			multiply_block(w, x, scratch, first, words, row, acc, acc_stride);
+			multiply_block(w, x, scratch, first, words, row, acc, acc_stride, o);
 		}
 	}
+}
+
+void decode_avx512(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	uint32_t acc_stride, void *scratch)
+{
+	if (x->count > 2)
+		return multiply_tiles(w, x, acc, acc_stride, scratch, NULL);
+	for (uint32_t r = 0; r < w->rows && x->count; r++)
+		multiply_row(w, x, r, acc, acc_stride);
+}
+
+void decode_avx512_u8(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc, void *scratch,
+	const struct kernel_output *o)
+{
+	if (x->count > 2)
+		return multiply_tiles(w, x, acc, w->rows, scratch, o);
+	decode_avx512(w, x, acc, w->rows, scratch);
+	for (uint32_t n = 0; n < x->count; n++)
+		requantize_avx512(acc + (size_t) n * w->rows, w->rows, o->gain, o->bias, o->zero_point, o->low, o->high,
+			o->out + n * o->stride);
 }

@@ -133,8 +133,9 @@ static void decode_rows(struct near *n, const struct kernel_matrix *w, uint32_t 
 	}
 }
 
-void decode_gfni(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
-	uint32_t acc_stride, void *scratch)
+/* @o: where sums leave requantized, with @acc for those of long rows until then; or NULL */
+static void multiply_tiles(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	uint32_t acc_stride, void *scratch, const struct kernel_output *o)
 {
 	struct near *n = scratch;
 
@@ -145,7 +146,19 @@ void decode_gfni(const struct kernel_matrix *w, const struct kernel_columns *x, 
 			find_groups(&n->lookup[k / LOOKUP_WORDS], w, first + k, first + words);
 		for (uint32_t row = 0; row < w->rows; row += BLOCK_ROWS) {
 			decode_rows(n, w, row, first, words);
-			multiply_block(w, x, n->weights, first, words, row, acc, acc_stride);
+			multiply_block(w, x, n->weights, first, words, row, acc, acc_stride, o);
 		}
 	}
+}
+
+void decode_gfni(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	uint32_t acc_stride, void *scratch)
+{
+	multiply_tiles(w, x, acc, acc_stride, scratch, NULL);
+}
+
+void decode_gfni_u8(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc, void *scratch,
+	const struct kernel_output *o)
+{
+	multiply_tiles(w, x, acc, w->rows, scratch, o);
 }

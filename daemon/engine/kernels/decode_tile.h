@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "engine/kernels/finish_avx512.h"
 #include "engine/kernels/rows.h"
 #include "engine/kernels/square_avx512.h"
 
@@ -33,6 +34,7 @@ static inline int8_t *quad_at(int8_t *scratch, uint32_t quad, uint32_t half)
  * struct tile - what one call of a multiply function works on
  * @q, @stride: first column, bytes between columns
  * @add: add to acc instead of storing: not the first block of columns
+ * @out: the last block, whose sums leave requantized with @gain and @bias; NULL: they do not
  */
 struct tile {
 	const int8_t *weights;
@@ -43,6 +45,10 @@ struct tile {
 	uint32_t acc_stride;
 	__mmask16 rows[2];
 	bool add;
+	uint8_t *out;
+	size_t out_stride;
+	const float *gain, *bias;
+	struct finish finish;
 };
 
 static inline __m512i broadcast(const uint8_t *q)
@@ -53,13 +59,36 @@ static inline __m512i broadcast(const uint8_t *q)
 	return _mm512_set1_epi32(v);
 }
 
+static inline __m512i whole_sum(const struct tile *t, uint32_t n, uint32_t half, __m512i sum)
+{
+	const int32_t *earlier = t->acc + (size_t) n * t->acc_stride + half * HALF_ROWS;
+
+	return t->add ? _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(t->rows[half], earlier)) : sum;
+}
+
 static inline void store(const struct tile *t, uint32_t n, uint32_t half, __m512i sum)
 {
-	int32_t *to = t->acc + (size_t) n * t->acc_stride + half * HALF_ROWS;
+	_mm512_mask_storeu_epi32(t->acc + (size_t) n * t->acc_stride + half * HALF_ROWS, t->rows[half],
+		whole_sum(t, n, half, sum));
+}
 
-	if (t->add)
-		sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(t->rows[half], to));
-	_mm512_mask_storeu_epi32(to, t->rows[half], sum);
+/* Gains and biases of the rows of a half. */
+struct scales {
+	__m512 gain, bias;
+};
+
+static inline struct scales scales_of(const struct tile *t, uint32_t half)
+{
+	return (struct scales){_mm512_maskz_loadu_ps(t->rows[half], t->gain + half * HALF_ROWS),
+		_mm512_maskz_loadu_ps(t->rows[half], t->bias + half * HALF_ROWS)};
+}
+
+/* Called, not inlined, it would send all other sums to the stack. */
+static inline __attribute__((always_inline)) void finish(
+	const struct tile *t, uint32_t n, uint32_t half, const struct scales *s, __m512i sum)
+{
+	finish_store(t->rows[half], finish_16(&t->finish, whole_sum(t, n, half, sum), s->gain, s->bias),
+		t->out + n * t->out_stride + half * HALF_ROWS);
 }
 
 /* Compilers keep sums in registers only when each has a name. */
@@ -90,6 +119,18 @@ static inline void store(const struct tile *t, uint32_t n, uint32_t half, __m512
 		broadcast(base[(n) / 3] + (size_t) ((n) % 3) * stride + 4 * i), wa);
 #define STORE(n) store(t, n, 0, a##n); store(t, n, 1, b##n);
 #define STORE_HALF(n) store(t, n, 0, a##n); (void) b##n;
+#define FINISH(n) finish(t, n, 0, &low, a##n); finish(t, n, 1, &high, b##n);
+#define FINISH_HALF(n) finish(t, n, 0, &low, a##n);
+/* What follows the products: @store of each column, or @finish. */
+#define LEAVE(count, store, finish)                                                                \
+	if (t->out) {                                                                              \
+		struct scales low = scales_of(t, 0), high = scales_of(t, 1);                       \
+                                                                                                   \
+		(void) high;                                                                       \
+		EACH_##count(finish)                                                               \
+	} else {                                                                                   \
+		EACH_##count(store)                                                                \
+	}
 
 #define DEFINE_MULTIPLY(count)                                                                     \
 	static void multiply_##count(const struct tile *t)                                         \
@@ -107,14 +148,14 @@ static inline void store(const struct tile *t, uint32_t n, uint32_t half, __m512
                                                                                                    \
 				EACH_##count(STEP)                                                 \
 			}                                                                          \
-			EACH_##count(STORE)                                                        \
+			LEAVE(count, STORE, FINISH)                                                \
 		} else {                                                                           \
 			for (size_t i = 0; i < quads; i++, weights += 128) {                       \
 				__m512i wa = _mm512_load_si512(weights);                           \
                                                                                                    \
 				EACH_##count(STEP_HALF)                                            \
 			}                                                                          \
-			EACH_##count(STORE_HALF)                                                   \
+			LEAVE(count, STORE_HALF, FINISH_HALF)                                      \
 		}                                                                                  \
 	}
 
@@ -140,13 +181,19 @@ static void multiply_columns(struct tile t, uint32_t count)
 		multiply[n](&t);
 		t.q += n * t.stride;
 		t.acc += (size_t) n * t.acc_stride;
+		if (t.out)
+			t.out += n * t.out_stride;
 		count -= n;
 	}
 }
 
-/* Sums of rows [row, row + BLOCK_ROWS) as far as they exist, of words that lie decoded in @scratch. */
+/*
+ * Sums of rows [row, row + BLOCK_ROWS) as far as they exist, of words that lie decoded in @scratch.
+ * @o: where they go when these are the last words; NULL: to @acc
+ */
 static inline void multiply_block(const struct kernel_matrix *w, const struct kernel_columns *x,
-	const int8_t *scratch, uint32_t first, uint32_t words, uint32_t row, int32_t *acc, uint32_t acc_stride)
+	const int8_t *scratch, uint32_t first, uint32_t words, uint32_t row, int32_t *acc, uint32_t acc_stride,
+	const struct kernel_output *o)
 {
 	uint32_t rows = w->rows - row, second = rows > HALF_ROWS ? rows - HALF_ROWS : 0;
 	struct tile t = {
@@ -160,5 +207,12 @@ static inline void multiply_block(const struct kernel_matrix *w, const struct ke
 		.add = first > 0,
 	};
 
+	if (o && first + words == w->words) {
+		t.out = o->out + row;
+		t.out_stride = o->stride;
+		t.gain = o->gain + row;
+		t.bias = o->bias + row;
+		t.finish = finish_of(o);
+	}
 	multiply_columns(t, x->count);
 }

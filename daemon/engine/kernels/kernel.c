@@ -6,7 +6,7 @@
 #include "engine/kernels/rows.h"
 
 const struct kernel kernel_table[] = {
-#define KERNEL(op_, member_, name_, needs_, tile_, most_, sum_, level_, cost_, each_, fits_, scratch_) \
+#define KERNEL(op_, member_, name_, needs_, tile_, most_, sum_, level_, cost_, each_, fits_, scratch_, ...) \
 	{.name = #name_,                                                                           \
 		.op = KERNEL_##op_,                                                                \
 		.needs = needs_,                                                                   \
@@ -18,7 +18,8 @@ const struct kernel kernel_table[] = {
 		.cost_per_plane = each_,                                                           \
 		.fits = fits_,                                                                     \
 		.scratch = scratch_,                                                               \
-		.member_ = name_},
+		.member_ = name_,                                                                  \
+		__VA_ARGS__},
 #include "engine/kernels/kernels.inc"
 #undef KERNEL
 };

@@ -97,6 +97,26 @@ typedef void matmul_fn(const struct kernel_matrix *w, const struct kernel_column
 	uint32_t acc_stride, void *scratch);
 
 /**
+ * struct kernel_output - where sums leave as bytes, requantized as requantize_fn says
+ * @gain, @bias: of each row
+ * @out: of the first column, @stride bytes to the next one's
+ */
+struct kernel_output {
+	const float *gain, *bias;
+	int32_t zero_point;
+	uint8_t low, high;
+	uint8_t *out;
+	size_t stride;
+};
+
+/**
+ * matmul_u8_fn - the same, and the sums requantized before they leave the registers
+ * @acc: [count][rows], 64-byte aligned, for sums of rows that are too long for one go
+ */
+typedef void matmul_u8_fn(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	void *scratch, const struct kernel_output *o);
+
+/**
  * depthwise_fn - one output row of a depthwise convolution
  * @weights: [taps][channels], int8, decoded by depthwise_decode() (kernel.c)
  * @taps: [taps], where each tap's input pixel of output pixel 0 begins; output pixel x reads
@@ -171,6 +191,7 @@ typedef void quantize_fn(
  * @cost, @cost_per_plane: of matrix products, see kernel_cost()
  * @fits: of matrices of those codings, can it do this one? NULL: any
  * @scratch: bytes of scratch for a matrix; NULL: none
+ * @matmul_u8: its sums can leave requantized; NULL: they cannot
  */
 struct kernel {
 	const char *name;
@@ -181,6 +202,7 @@ struct kernel {
 	uint32_t cost, cost_per_plane;
 	bool (*fits)(const struct kernel_matrix *w);
 	size_t (*scratch)(const struct kernel_matrix *w, uint32_t columns);
+	matmul_u8_fn *matmul_u8;
 	union {
 		matmul_fn *matmul;
 		depthwise_fn *depthwise;

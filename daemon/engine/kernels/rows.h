@@ -16,3 +16,6 @@ bool matvec_vbmi_fits(const struct kernel_matrix *w);
 bool decode_gfni_fits(const struct kernel_matrix *w);
 bool lookup_avx2_fits(const struct kernel_matrix *w);
 bool lookup_neon_fits(const struct kernel_matrix *w);
+
+/* Rows whose sums can leave requantized. */
+matmul_u8_fn decode_gfni_u8, decode_avx512_u8;
