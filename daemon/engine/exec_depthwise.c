@@ -2,7 +2,7 @@
 /*
  * Depthwise convolutions. A task takes some channels and a band of output lines: it decodes its
  * weights, copies the input lines that the band needs into scratch with padding around them, and
- * runs the kernel line by line.
+ * runs the kernel line by line, or all lines at once where the kernel makes bytes of its sums.
  */
 #include <string.h>
 
@@ -119,6 +119,49 @@ static void repeat_gains(const struct band *b, const struct part *part)
 	}
 }
 
+static void sum_lines(const struct band *b, const struct part *part, const uint8_t **taps, int8_t *weights)
+{
+	const struct run *r = b->r;
+	const struct step *s = r->step;
+	int32_t *acc = (int32_t *) (part->scratch + s->acc_at);
+
+	decode(r, part, weights);
+	repeat_gains(b, part);
+	for (uint32_t i = 0; i < part->lines; i++) {
+		find_taps(r, part, i, taps);
+		s->kernel->depthwise(weights, r->op->kernel_h * r->op->kernel_w, part->channels, taps,
+			r->op->stride_w * part->channels, run_output_value(r)->shape.width, acc);
+		store_line(b, part, acc, part->line + i);
+	}
+}
+
+/* The kernel decodes and requantizes itself. */
+static void lines_to_output(const struct band *b, const struct part *part, const uint8_t **taps, int8_t *weights)
+{
+	const struct run *r = b->r;
+	const struct op *op = r->op;
+	const struct value *v = run_output_value(r);
+	const size_t out_line = (size_t) v->shape.width * v->shape.channels;
+	const uint32_t row_bits = r->network->matrices[op->matrix].row_bits;
+	const struct kernel_depthwise d = {
+		.taps = taps,
+		.n_taps = op->kernel_h * op->kernel_w,
+		.pixel_stride = op->stride_w * part->channels,
+		.width = v->shape.width,
+		.lines = part->lines,
+		.line_stride = op->stride_h * part->width * part->channels,
+		.weights = weights,
+		.output = {b->gain + part->channel, b->bias + part->channel, v->zero_point, op->clamp_low, op->clamp_high,
+			(uint8_t *) run_output(r) + part->line * out_line + part->channel, v->shape.channels},
+		.out_line = out_line,
+	};
+	struct kernel_matrix rows;
+
+	find_taps(r, part, 0, taps);
+	plan_matrix_rows(&r->step->matrix, row_bits, part->channel, part->channels, &rows);
+	r->step->kernel->depthwise_u8(&rows, row_bits, &d);
+}
+
 static void band_task(void *userdata, uint32_t task, uint32_t thread)
 {
 	const struct band *b = userdata;
@@ -132,20 +175,11 @@ static void band_task(void *userdata, uint32_t task, uint32_t thread)
 		.scratch = run_scratch(r, thread),
 	};
 	const uint8_t **taps = (const uint8_t **) (part.scratch + s->line_at);
-	int32_t *acc = (int32_t *) (part.scratch + s->acc_at);
-	int8_t *weights = (int8_t *) (part.scratch + s->kernel_at);
 
 	part.channels = MIN_OF(s->rows_per_block, out->channels - part.channel);
 	part.lines = MIN_OF(s->columns_per_tile, out->height - part.line);
-	decode(r, &part, weights);
-	repeat_gains(b, &part);
 	pad_band(r, &part);
-	for (uint32_t i = 0; i < part.lines; i++) {
-		find_taps(r, &part, i, taps);
-		s->kernel->depthwise(weights, r->op->kernel_h * r->op->kernel_w, part.channels,
-			taps, r->op->stride_w * part.channels, out->width, acc);
-		store_line(b, &part, acc, part.line + i);
-	}
+	(s->to_output ? lines_to_output : sum_lines)(b, &part, taps, (int8_t *) (part.scratch + s->kernel_at));
 }
 
 void step_depthwise(const struct run *r)

@@ -24,6 +24,7 @@
 #define WORK_MIN 5000
 
 #define LINES_BYTES (128 * 1024)
+#define LINES_BYTES_NEAR (64 * 1024) /* of kernels that keep no sums */
 #define DEPTHWISE_CHANNELS 192
 
 static uint64_t near_bytes(void)
@@ -211,15 +212,17 @@ static int depthwise_init(
 {
 	const struct op *op = s->op;
 	const struct shape *out = &n->values[op->output].shape;
-	size_t channels = MIN_OF(s->matrix.rows, DEPTHWISE_CHANNELS);
-	size_t taps = (size_t) op->kernel_h * op->kernel_w;
+	size_t taps = (size_t) op->kernel_h * op->kernel_w, channels;
 	size_t line, lines, reach = (size_t) (op->kernel_h - 1) * op->dilation_h + 1, at = 0;
 
 	s->kernel = kernel_pick(KERNEL_DEPTHWISE, c->cpu, NULL, 0);
 	if (!s->kernel)
 		return error_set(reterr, -ENOTSUP, "no kernel for depthwise convolutions");
+	s->to_output = s->kernel->depthwise_u8 && taps <= DEPTHWISE_TAPS_MAX &&
+		       n->values[op->output].element == ELEMENT_U8;
+	channels = MIN_OF(s->matrix.rows, s->to_output ? DEPTHWISE_CHANNELS_MAX : DEPTHWISE_CHANNELS);
 	line = plan_padded_width(op, out) * channels;
-	lines = MAX_OF(LINES_BYTES / line, reach);
+	lines = MAX_OF((s->to_output ? LINES_BYTES_NEAR : LINES_BYTES) / line, reach);
 	lines = (lines - reach) / op->stride_h + 1;
 	s->columns_per_tile = (uint32_t) MIN_OF(lines, out->height);
 	s->rows_per_block = (uint32_t) channels;

@@ -22,7 +22,7 @@ struct tune;
  * @direct: CONVOLUTION: the input's pixels are the columns, nothing is gathered
  * @packed_bytes: CONVOLUTION on bit planes: of the padded input's planes, from which columns are gathered
  *	(gather_bits.c); 0: bytes are gathered, and then packed
- * @to_output: CONVOLUTION: the kernel requantizes its sums itself
+ * @to_output: the kernel requantizes its sums itself
  * @columns_per_tile: CONVOLUTION: output pixels per task; DEPTHWISE: output lines per task
  * @rows_per_block: matrix rows per call of the kernel; of DEPTHWISE, channels per task
  * @repeat: CONVOLUTION: columns that are requantized in one call

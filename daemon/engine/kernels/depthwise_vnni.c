@@ -8,6 +8,7 @@
 #include <immintrin.h>
 #include <stdbool.h>
 
+#include "engine/kernels/filters_avx512.h"
 #include "engine/kernels/rows.h"
 
 #define LANES 4	     /* of 16 channels */
@@ -20,7 +21,7 @@ struct quads {
 
 /*
  * struct pass - up to GROUPS_MAX * 4 taps of up to 64 channels
- * @lane: how many channels of each lane exist, as a mask
+ * @lane: how many channels of each lane exist, as a mask; @lane_channels: of the lanes of one pixel, if all did
  * @from, @to: where lane l begins, from the first lane in the image and in the sums
  * @add: add to the sums of an earlier pass
  */
@@ -29,6 +30,7 @@ struct pass {
 	const uint8_t *taps[GROUPS_MAX * 4];
 	uint32_t groups;
 	__mmask16 lane[LANES];
+	uint32_t lane_channels;
 	size_t from[LANES], to[LANES];
 	bool full, add;
 };
@@ -87,8 +89,7 @@ INLINED void put_quads(const struct pass *p, const struct quads *s, int32_t *acc
 	put(p, 3, _mm512_shuffle_i32x4(c, d, 0xdd), acc, full, add);
 }
 
-INLINED void run_pixels(const struct pass *p, size_t at, int32_t *acc, uint32_t groups, bool full,
-	bool add)
+INLINED struct quads sum_pixels(const struct pass *p, size_t at, uint32_t groups, bool full)
 {
 	struct quads s = {};
 
@@ -100,6 +101,14 @@ INLINED void run_pixels(const struct pass *p, size_t at, int32_t *acc, uint32_t 
 		for (uint32_t i = 0; i < 4; i++)
 			s.q[i] = _mm512_dpbusd_epi32(s.q[i], q.q[i], p->weights[g].q[i]);
 	}
+	return s;
+}
+
+INLINED void run_pixels(const struct pass *p, size_t at, int32_t *acc, uint32_t groups, bool full,
+	bool add)
+{
+	struct quads s = sum_pixels(p, at, groups, full);
+
 	put_quads(p, &s, acc, full, add);
 }
 
@@ -135,6 +144,7 @@ static void set_lanes(struct pass *p, uint32_t channels, uint32_t pixels, size_t
 		p->from[i] = left ? pixel * from + first : 0;
 		p->to[i] = left ? pixel * to + first : 0;
 	}
+	p->lane_channels = each * 16;
 	p->full = channels >= 64;
 }
 
@@ -182,5 +192,132 @@ void depthwise_vnni(const int8_t *weights, uint32_t n_taps, uint32_t channels, c
 			p.add = first > 0;
 			run_pass(&p, count, pixels, pixel_stride, channels, acc + c);
 		}
+	}
+}
+
+/*
+ * struct band - what the lines of some channels have in common
+ * @gain, @bias: woven as sums are
+ * @whole_in, @whole_out: the lanes lie side by side there
+ */
+struct band {
+	struct pass pass;
+	__m512 gain[4], bias[4], ceiling;
+	__m512i zero_point, low;
+	bool whole_in, whole_out;
+};
+
+/* Four registers of one lane each to four of all lanes: register i has numbers 4 i .. + 3 of each. */
+static void weave_floats(const struct pass *p, const float *from, __m512 to[4])
+{
+	const size_t each = p->lane_channels;
+	__m512 v[LANES], a, b, c, d;
+
+	for (uint32_t l = 0; l < LANES; l++)
+		v[l] = _mm512_maskz_loadu_ps(p->lane[l], from + (p->lane[l] ? l * 16 % each : 0));
+	a = _mm512_shuffle_f32x4(v[0], v[1], 0x44);
+	b = _mm512_shuffle_f32x4(v[2], v[3], 0x44);
+	c = _mm512_shuffle_f32x4(v[0], v[1], 0xee);
+	d = _mm512_shuffle_f32x4(v[2], v[3], 0xee);
+	to[0] = _mm512_shuffle_f32x4(a, b, 0x88);
+	to[1] = _mm512_shuffle_f32x4(a, b, 0xdd);
+	to[2] = _mm512_shuffle_f32x4(c, d, 0x88);
+	to[3] = _mm512_shuffle_f32x4(c, d, 0xdd);
+}
+
+INLINED __m512i finish_quad(const struct band *b, const struct quads *s, uint32_t i)
+{
+	__m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(s->q[i]), b->gain[i]);
+
+	/* as requantize_avx512: only the ceiling in float, the packing keeps the rest */
+	return _mm512_cvtps_epi32(_mm512_min_ps(b->ceiling, _mm512_add_ps(t, b->bias[i])));
+}
+
+/* Packing undoes the weaving: lane l ends with its 16 channels in order. */
+INLINED __m512i finish_quads(const struct band *b, const struct quads *s)
+{
+	__m512i low = _mm512_packs_epi32(finish_quad(b, s, 0), finish_quad(b, s, 1));
+	__m512i high = _mm512_packs_epi32(finish_quad(b, s, 2), finish_quad(b, s, 3));
+
+	return _mm512_max_epu8(b->low, _mm512_packus_epi16(_mm512_adds_epi16(low, b->zero_point),
+					       _mm512_adds_epi16(high, b->zero_point)));
+}
+
+INLINED void put_bytes(const struct pass *p, __m512i v, uint8_t *out, bool whole)
+{
+	if (whole) {
+		_mm512_storeu_si512(out, v);
+		return;
+	}
+	_mm_mask_storeu_epi8(out + p->to[0], p->lane[0], _mm512_castsi512_si128(v));
+	_mm_mask_storeu_epi8(out + p->to[1], p->lane[1], _mm512_extracti32x4_epi32(v, 1));
+	_mm_mask_storeu_epi8(out + p->to[2], p->lane[2], _mm512_extracti32x4_epi32(v, 2));
+	_mm_mask_storeu_epi8(out + p->to[3], p->lane[3], _mm512_extracti32x4_epi32(v, 3));
+}
+
+INLINED void finish_pixels(const struct band *b, size_t at, uint8_t *out, uint32_t groups, bool in, bool whole)
+{
+	struct quads s = sum_pixels(&b->pass, at, groups, in);
+
+	put_bytes(&b->pass, finish_quads(b, &s), out, whole);
+}
+
+INLINED void finish_line_at(const struct band *b, size_t at, uint8_t *out, uint32_t count, uint32_t pixels,
+	size_t from_step, size_t to_step, uint32_t groups, bool in, bool whole)
+{
+	for (uint32_t x = 0; x < count; x += pixels, at += from_step, out += to_step)
+		finish_pixels(b, at, out, groups, in, whole);
+}
+
+/* @count: a multiple of @pixels */
+static void finish_line(const struct band *b, size_t at, uint8_t *out, uint32_t count, uint32_t pixels,
+	size_t from_step, size_t to_step)
+{
+	if (b->pass.groups != 3)
+		finish_line_at(b, at, out, count, pixels, from_step, to_step, b->pass.groups, false, false);
+	else if (b->whole_in && b->whole_out)
+		finish_line_at(b, at, out, count, pixels, from_step, to_step, 3, true, true);
+	else if (b->whole_in)
+		finish_line_at(b, at, out, count, pixels, from_step, to_step, 3, true, false);
+	else
+		finish_line_at(b, at, out, count, pixels, from_step, to_step, 3, false, false);
+}
+
+static void band_start(struct band *b, const struct kernel_depthwise *d, const int8_t *weights,
+	uint32_t channels, uint32_t pixels)
+{
+	struct pass lanes;
+
+	set_lanes(&lanes, channels, pixels, 0, 0);
+	start_pass(&b->pass, &lanes, weights, channels, d->taps, d->n_taps);
+	set_lanes(&b->pass, channels, pixels, d->pixel_stride, d->output.stride);
+	b->ceiling = _mm512_set1_ps((float) (d->output.high - d->output.zero_point));
+	b->zero_point = _mm512_set1_epi16((int16_t) d->output.zero_point);
+	b->low = _mm512_set1_epi8((char) d->output.low);
+	weave_floats(&b->pass, d->output.gain, b->gain);
+	weave_floats(&b->pass, d->output.bias, b->bias);
+	b->whole_in = channels * pixels == 64 && (pixels == 1 || d->pixel_stride == channels);
+	b->whole_out = channels * pixels == 64 && (pixels == 1 || d->output.stride == channels);
+}
+
+void depthwise_vnni_u8(const struct kernel_matrix *w, uint32_t row_bits, const struct kernel_depthwise *d)
+{
+	const uint32_t channels = w->rows, pixels = channels <= 16 ? 4 : channels <= 32 ? 2 : 1;
+	const uint32_t together = d->width / pixels * pixels;
+	struct band b, last;
+
+	filters_decode(w, row_bits, d->n_taps, d->weights);
+	band_start(&b, d, d->weights, channels, pixels);
+	band_start(&last, d, d->weights, channels, pixels);
+	for (uint32_t i = LANES / pixels; i < LANES; i++)
+		last.pass.lane[i] = 0;
+	last.whole_in = last.whole_out = false;
+	for (uint32_t y = 0; y < d->lines; y++) {
+		const size_t at = y * d->line_stride;
+		uint8_t *out = d->output.out + y * d->out_line;
+
+		finish_line(&b, at, out, together, pixels, (size_t) pixels * d->pixel_stride, pixels * d->output.stride);
+		finish_line(&last, at + (size_t) together * d->pixel_stride, out + together * d->output.stride,
+			d->width - together, 1, d->pixel_stride, d->output.stride);
 	}
 }

@@ -127,6 +127,27 @@ typedef void depthwise_fn(const int8_t *weights, uint32_t n_taps, uint32_t chann
 	const uint8_t *const *taps, uint32_t pixel_stride, uint32_t count, int32_t *acc);
 
 /**
+ * struct kernel_depthwise - lines of the output of a depthwise convolution, of up to 64 channels
+ * @taps: [n_taps], at most DEPTHWISE_TAPS_MAX, as above, of the first line; @line_stride: bytes to the next one's
+ * @weights: [n_taps][channels], where they may be decoded to
+ * @output: its columns are pixels; @out_line: bytes from a line of the output to the next one
+ */
+struct kernel_depthwise {
+	const uint8_t *const *taps;
+	uint32_t n_taps, pixel_stride, width, lines;
+	size_t line_stride;
+	int8_t *weights;
+	struct kernel_output output;
+	size_t out_line;
+};
+
+#define DEPTHWISE_TAPS_MAX 25
+#define DEPTHWISE_CHANNELS_MAX 64
+
+/** depthwise_u8_fn - the same from planes to bytes: @w has the channels as rows, @row_bits apart (bits.h) */
+typedef void depthwise_u8_fn(const struct kernel_matrix *w, uint32_t row_bits, const struct kernel_depthwise *d);
+
+/**
  * struct kernel_gather - columns of a convolution whose taps of one line are neighbours in memory
  * @image: @lines lines of @line_bytes
  * @taps: lines of taps, each so many lines of the image (@tap_step) below the last one; @tap_bytes: of one
@@ -191,7 +212,7 @@ typedef void quantize_fn(
  * @cost, @cost_per_plane: of matrix products, see kernel_cost()
  * @fits: of matrices of those codings, can it do this one? NULL: any
  * @scratch: bytes of scratch for a matrix; NULL: none
- * @matmul_u8: its sums can leave requantized; NULL: they cannot
+ * @matmul_u8, @depthwise_u8: its sums can leave requantized; NULL: they cannot
  */
 struct kernel {
 	const char *name;
@@ -203,6 +224,7 @@ struct kernel {
 	bool (*fits)(const struct kernel_matrix *w);
 	size_t (*scratch)(const struct kernel_matrix *w, uint32_t columns);
 	matmul_u8_fn *matmul_u8;
+	depthwise_u8_fn *depthwise_u8;
 	union {
 		matmul_fn *matmul;
 		depthwise_fn *depthwise;

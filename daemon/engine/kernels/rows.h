@@ -19,3 +19,4 @@ bool lookup_neon_fits(const struct kernel_matrix *w);
 
 /* Rows whose sums can leave requantized. */
 matmul_u8_fn decode_gfni_u8, decode_avx512_u8;
+depthwise_u8_fn depthwise_vnni_u8;
