@@ -23,41 +23,6 @@ struct part {
 	uint8_t *scratch;
 };
 
-/* One input line, @y may lie outside of the image; pixels of @part's channels only. */
-static void pad_line(const struct run *r, const struct part *part, int64_t y, uint8_t *to)
-{
-	const struct value *in = run_input_value(r, 0);
-	const int64_t width = in->shape.width, left = r->op->pad_left;
-	const int64_t inside = MIN_OF(left, (int64_t) part->width);
-	const int64_t end = MAX_OF(MIN_OF(width + left, (int64_t) part->width), inside);
-	const size_t n = part->channels;
-	const uint8_t *from;
-
-	if (y < 0 || y >= in->shape.height) {
-		memset(to, in->zero_point, part->width * n);
-		return;
-	}
-	from = (const uint8_t *) run_input(r, 0) +
-	       (size_t) y * in->shape.width * in->shape.channels + part->channel;
-	memset(to, in->zero_point, (size_t) inside * n);
-	if (n == in->shape.channels)
-		memcpy(to + (size_t) inside * n, from, (size_t) (end - inside) * n);
-	else
-		for (int64_t x = inside; x < end; x++, from += in->shape.channels)
-			copy_short(to + (size_t) x * n, from, n);
-	memset(to + (size_t) end * n, in->zero_point, (part->width - (size_t) end) * n);
-}
-
-static void pad_band(const struct run *r, const struct part *part)
-{
-	const struct op *op = r->op;
-	uint32_t lines = (part->lines - 1) * op->stride_h + (op->kernel_h - 1) * op->dilation_h + 1;
-	int64_t y = (int64_t) part->line * op->stride_h - op->pad_top;
-
-	for (uint32_t i = 0; i < lines; i++)
-		pad_line(r, part, y + i, part->scratch + i * part->width * part->channels);
-}
-
 /* Where the taps of output line @line of the band begin. */
 static void find_taps(
 	const struct run *r, const struct part *part, uint32_t line, const uint8_t **taps)
@@ -178,7 +143,7 @@ static void band_task(void *userdata, uint32_t task, uint32_t thread)
 
 	part.channels = MIN_OF(s->rows_per_block, out->channels - part.channel);
 	part.lines = MIN_OF(s->columns_per_tile, out->height - part.line);
-	pad_band(r, &part);
+	pad_lines(r, (struct lines){part.channel, part.channels, part.line, part.lines, part.width}, part.scratch);
 	(s->to_output ? lines_to_output : sum_lines)(b, &part, taps, (int8_t *) (part.scratch + s->kernel_at));
 }
 

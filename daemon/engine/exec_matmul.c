@@ -3,7 +3,7 @@
  * Convolutions as matrix products. A task takes a tile of output pixels, and where these are few
  * also just some rows of the matrix:
  *
- *	gather the tile's columns into scratch, pack them to bits for a bits kernel (or gather bits)
+ *	gather the tile's columns into scratch, or just pad its lines for a kernel that finds them there, pack them to bits for a bits kernel (or gather bits)
  *	for each block of rows: kernel -> sums in scratch -> requantize -> the output's pixels,
  *		or kernel -> the output's pixels, where it can
  */
@@ -40,6 +40,29 @@ static void pack_columns(const struct run *r, const uint8_t *u8, uint32_t count,
 	}
 }
 
+/* Nothing is gathered: the kernel finds the taps in the lines of the image. */
+static void find_image(const struct run *r, uint64_t first, uint32_t count, uint8_t *scratch, struct kernel_columns *ret)
+{
+	const struct step *s = r->step;
+	const struct op *op = r->op;
+	const struct shape *in = &run_input_value(r, 0)->shape, *out = &run_output_value(r)->shape;
+	const bool lines = s->tile_unit == out->width;
+	const uint32_t y = (uint32_t) (first / out->width);
+	const size_t width = s->padded ? plan_padded_width(op, out) : in->width, line = width * in->channels;
+
+	ret->run = op->kernel_w * in->channels;
+	ret->run_step = op->dilation_h * line;
+	ret->step = op->stride_w * in->channels;
+	ret->width = lines ? out->width : count;
+	ret->line_step = op->stride_h * line;
+	if (s->padded) {
+		pad_lines(r, (struct lines){0, in->channels, y, count / out->width, width}, scratch);
+		ret->u8 = scratch;
+	} else {
+		ret->u8 = (const uint8_t *) run_input(r, 0) + (lines ? y * ret->line_step : first * in->channels);
+	}
+}
+
 static void find_columns(const struct run *r, uint32_t group, uint64_t first, uint32_t count,
 	uint8_t *scratch, struct kernel_columns *ret)
 {
@@ -63,6 +86,10 @@ static void find_columns(const struct run *r, uint32_t group, uint64_t first, ui
 	};
 	if (s->direct) {
 		ret->u8 = g.data + first * g.stride;
+		return;
+	}
+	if (s->image) {
+		find_image(r, first, count, scratch, ret);
 		return;
 	}
 	if (s->packed_bytes) {
@@ -180,8 +207,7 @@ static uint64_t count_tasks(const struct product *p)
 static struct product cut_into(const struct product *p, uint64_t tiles, uint64_t parts)
 {
 	const struct step *s = p->r->step;
-	const uint64_t unit = MAX_OF(s->kernel->columns_per_tile / 4, 1);
-	const uint64_t tile = divide_up(divide_up(p->columns, tiles), unit) * unit;
+	const uint64_t tile = divide_up(divide_up(p->columns, tiles), s->tile_unit) * s->tile_unit;
 	const uint64_t rows = divide_up(divide_up(p->rows, parts), ROWS_PER_TASK) * ROWS_PER_TASK;
 	struct product c = *p;
 
@@ -198,7 +224,8 @@ static struct product cut_into(const struct product *p, uint64_t tiles, uint64_t
  */
 static uint64_t cut_cost(const struct product *p, uint32_t threads)
 {
-	const uint64_t gather = p->r->step->direct ? 0 : GATHER_ROWS * (uint64_t) p->tile;
+	const struct step *s = p->r->step;
+	const uint64_t gather = (s->direct || s->image ? s->padded : GATHER_ROWS) * (uint64_t) p->tile;
 	const uint64_t task = (p->tile + DECODE_COLUMNS) * (uint64_t) p->rows_per_task + gather;
 
 	return divide_up(count_tasks(p), threads) * task + task / 16;

@@ -113,6 +113,18 @@ struct gather {
 	uint8_t zero_point;
 };
 
+/**
+ * struct lines - output lines [line, line + lines), of these channels of the input
+ * @width: of an input line with padding, in pixels
+ */
+struct lines {
+	uint32_t channel, channels, line, lines;
+	size_t width;
+};
+
+/** pad_lines() - what the taps of @l reach, [plan_reached_lines()][width][channels]; in exec_lines.c */
+void pad_lines(const struct run *r, struct lines l, uint8_t *to);
+
 /** pack_image() - the input of a convolution to bit planes, padded; see struct packed */
 void pack_image(const struct run *r);
 

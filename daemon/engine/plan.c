@@ -19,6 +19,7 @@
 #define TILE_COLUMNS_MAX 512
 #define BLOCK_ROWS_MIN 16
 #define TILE_COLUMNS_MIN 96 /* fewer would decode too often for the sake of whole rows */
+#define IMAGE_WIDTH_MIN 7
 #define REPEAT_VALUES 256 /* requantize about so many values per call */
 
 #define WORK_MIN 5000
@@ -102,13 +103,38 @@ static int pick_matmul(
 	return 0;
 }
 
+static bool has_padding(const struct op *op)
+{
+	return op->pad_top != 0 || op->pad_left != 0 || op->pad_bottom != 0 || op->pad_right != 0;
+}
+
+/* Output pixels whose columns lie next to each other, whatever line they are of. */
+static bool is_pointwise(const struct op *op)
+{
+	return op->kernel_h == 1 && op->kernel_w == 1 && op->stride_h == 1 && op->stride_w == 1 && !has_padding(op);
+}
+
 static bool is_direct(const struct step *s, const struct value *in)
 {
 	const struct op *op = s->op;
 
-	return !s->pack && op->groups == 1 && op->kernel_h == 1 && op->kernel_w == 1 &&
-	       op->stride_h == 1 && op->stride_w == 1 && op->pad_top == 0 && op->pad_left == 0 &&
-	       op->pad_bottom == 0 && op->pad_right == 0 && in->shape.channels % 64 == 0;
+	return !s->pack && op->groups == 1 && is_pointwise(op) && in->shape.channels % 64 == 0;
+}
+
+static bool reaches_outside(const struct op *op, const struct shape *in, const struct shape *out)
+{
+	return has_padding(op) || plan_padded_width(op, out) > in->width || plan_reached_lines(op, out->height) > in->height;
+}
+
+/* Lines of fewer pixels do not fill the kernels, of more they do not fit scratch. */
+static bool is_image(const struct step *s, const struct value *in, const struct value *out)
+{
+	const struct op *op = s->op;
+
+	if (!s->kernel->image || s->direct || op->groups > 1 || op->dilation_w > 1 ||
+		op->kernel_w * in->shape.channels % 4 != 0)
+		return false;
+	return is_pointwise(op) || (out->shape.width >= IMAGE_WIDTH_MIN && out->shape.width <= TILE_COLUMNS_MAX);
 }
 
 /*
@@ -131,8 +157,10 @@ static size_t packed_bytes(const struct step *s, const struct shape *in)
 	return padded * p.planes * p.words * sizeof(uint64_t);
 }
 
-static size_t column_bytes(const struct step *s)
+static size_t column_bytes(const struct step *s, const struct value *in)
 {
+	if (s->image)
+		return (size_t) in->shape.channels * s->op->stride_h * s->op->stride_w;
 	return (size_t) s->matrix.words *
 	       (s->packed_bytes ? s->op->activation_bits * sizeof(uint64_t) : BITS_PER_WORD);
 }
@@ -141,12 +169,12 @@ static size_t column_bytes(const struct step *s)
  * What fits near the processor, in tiles of one size, so that the last one is not a crumb. Sums of all
  * rows together leave in long runs, if that does not take much of the tile.
  */
-static uint32_t tile_columns(const struct step *s, const struct value *out, uint32_t rows)
+static uint32_t tile_columns(const struct step *s, const struct value *in, const struct value *out, uint32_t rows)
 {
 	uint64_t all = (uint64_t) out->shape.height * out->shape.width;
 	uint64_t like = s->kernel->columns_per_tile;
-	uint64_t unit = MAX_OF(like / 4, 1);
-	uint64_t n = TILE_SHARE(near_bytes()) / column_bytes(s), tiles;
+	uint64_t unit = s->tile_unit;
+	uint64_t n = TILE_SHARE(near_bytes()) / column_bytes(s, in), tiles;
 	uint64_t whole = ACC_SHARE(near_bytes()) / sizeof(int32_t) / rows / like * like;
 
 	if (whole >= TILE_COLUMNS_MIN)
@@ -167,6 +195,17 @@ static uint32_t block_rows(const struct step *s, uint32_t rows)
 	return MIN_OF(n, rows);
 }
 
+/* What a tile's columns, or the lines that they are taken from, need of scratch. */
+static size_t columns_bytes(const struct step *s, const struct value *in, const struct value *out)
+{
+	if (s->padded)
+		return plan_reached_lines(s->op, s->columns_per_tile / out->shape.width) *
+		       plan_padded_width(s->op, &out->shape) * in->shape.channels;
+	if (s->direct || s->image || s->packed_bytes)
+		return 0;
+	return (size_t) s->columns_per_tile * s->matrix.words * BITS_PER_WORD;
+}
+
 static int convolution_init(
 	struct step *s, const struct network *n, const struct choice *c, struct error *reterr)
 {
@@ -183,7 +222,10 @@ static int convolution_init(
 	s->direct = is_direct(s, in);
 	s->to_output = s->kernel->matmul_u8 && out->element == ELEMENT_U8;
 	s->packed_bytes = packed_bytes(s, &in->shape);
-	s->columns_per_tile = tile_columns(s, out, rows);
+	s->image = is_image(s, in, out);
+	s->padded = s->image && reaches_outside(op, &in->shape, &out->shape);
+	s->tile_unit = s->image && !is_pointwise(op) ? out->shape.width : MAX_OF(s->kernel->columns_per_tile / 4, 1);
+	s->columns_per_tile = tile_columns(s, in, out, rows);
 	s->rows_per_block = block_rows(s, rows);
 	if (s->rows_per_block == rows && op->groups == 1 && out->element == ELEMENT_U8 && !s->to_output)
 		s->repeat = MIN_OF(MAX_OF(REPEAT_VALUES / rows, 1), s->columns_per_tile);
@@ -191,7 +233,7 @@ static int convolution_init(
 		s->repeat = 1;
 	columns = s->columns_per_tile;
 	words = s->matrix.words;
-	(void) scratch_take(&at, s->direct || s->packed_bytes ? 0 : columns * words * BITS_PER_WORD);
+	(void) scratch_take(&at, columns_bytes(s, in, out));
 	s->bits_at = scratch_take(
 		&at, s->pack ? columns * words * op->activation_bits * sizeof(uint64_t) : 0);
 	s->acc_at = scratch_take(&at, columns * s->rows_per_block * sizeof(int32_t));
@@ -213,7 +255,7 @@ static int depthwise_init(
 	const struct op *op = s->op;
 	const struct shape *out = &n->values[op->output].shape;
 	size_t taps = (size_t) op->kernel_h * op->kernel_w, channels;
-	size_t line, lines, reach = (size_t) (op->kernel_h - 1) * op->dilation_h + 1, at = 0;
+	size_t line, lines, reach = plan_reached_lines(op, 1), at = 0;
 
 	s->kernel = kernel_pick(KERNEL_DEPTHWISE, c->cpu, NULL, 0);
 	if (!s->kernel)
@@ -227,7 +269,7 @@ static int depthwise_init(
 	s->columns_per_tile = (uint32_t) MIN_OF(lines, out->height);
 	s->rows_per_block = (uint32_t) channels;
 	s->repeat = (uint32_t) MIN_OF(MAX_OF(REPEAT_VALUES / channels, 1), out->width);
-	lines = (size_t) (s->columns_per_tile - 1) * op->stride_h + reach;
+	lines = plan_reached_lines(op, s->columns_per_tile);
 	(void) scratch_take(&at, lines * line);
 	s->line_at = scratch_take(&at, taps * sizeof(uint8_t *));
 	s->acc_at = scratch_take(&at, out->width * channels * sizeof(int32_t));

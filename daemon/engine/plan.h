@@ -22,6 +22,8 @@ struct tune;
  * @direct: CONVOLUTION: the input's pixels are the columns, nothing is gathered
  * @packed_bytes: CONVOLUTION on bit planes: of the padded input's planes, from which columns are gathered
  *	(gather_bits.c); 0: bytes are gathered, and then packed
+ * @image: CONVOLUTION: the kernel takes columns from the input's lines; @padded: from padded ones in scratch
+ * @tile_unit: CONVOLUTION: tiles are multiples of so many output pixels
  * @to_output: the kernel requantizes its sums itself
  * @columns_per_tile: CONVOLUTION: output pixels per task; DEPTHWISE: output lines per task
  * @rows_per_block: matrix rows per call of the kernel; of DEPTHWISE, channels per task
@@ -34,8 +36,8 @@ struct step {
 	const struct op *op;
 	const struct kernel *kernel, *pack;
 	struct kernel_matrix matrix;
-	bool direct, to_output;
-	uint32_t columns_per_tile, rows_per_block, repeat;
+	bool direct, image, padded, to_output;
+	uint32_t tile_unit, columns_per_tile, rows_per_block, repeat;
 	size_t bits_at, acc_at, gain_at, kernel_at, line_at;
 	size_t packed_bytes, scratch_bytes;
 };
@@ -86,6 +88,12 @@ static inline size_t plan_padded_width(const struct op *op, const struct shape *
 {
 	return (size_t) (out->width - 1) * op->stride_w +
 	       (size_t) (op->kernel_w - 1) * op->dilation_w + 1;
+}
+
+/** plan_reached_lines() - input lines that the taps of @lines output lines can reach */
+static inline uint32_t plan_reached_lines(const struct op *op, uint32_t lines)
+{
+	return (lines - 1) * op->stride_h + (op->kernel_h - 1) * op->dilation_h + 1;
 }
 
 /* struct packed - bit planes of a convolution's padded input, [planes][lines][width][words] */

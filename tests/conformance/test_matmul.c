@@ -16,7 +16,7 @@
 #define ARENA_BYTES (4u << 20)
 
 static struct arena arena_plane[BITS_PLANES_MAX], arena_step, arena_base, arena_level, arena_x,
-	arena_bits, arena_acc, arena_scratch, arena_gain, arena_bias, arena_out;
+	arena_bits, arena_acc, arena_scratch, arena_gain, arena_bias, arena_out, arena_image;
 static int32_t expected[COUNT_MAX * ROWS_MAX];
 static char what[200];
 
@@ -279,6 +279,84 @@ static struct shape_case draw(enum kernel_op op)
 	};
 }
 
+/*
+ * struct image_case - columns that overlap in an image
+ * @runs: of each column; @run: bytes
+ */
+struct image_case {
+	uint32_t runs, run, width, lines;
+	size_t run_step, step, line_step;
+};
+
+static struct image_case draw_image(void)
+{
+	struct image_case i = {1 + random_below(4), 4 * (1 + random_below(random_below(4) ? 30 : 130)),
+		1 + random_below(20), 1 + random_below(3), .step = 1 + random_below(70)};
+
+	i.run_step = i.run + random_below(100);
+	i.line_step = random_below(300);
+	return i;
+}
+
+/* The image, and in @gathered the same columns as they are for kernels that do not take them from one. */
+static void make_image(struct kernel_columns *x, struct kernel_columns *gathered, const struct image_case *i,
+	const struct kernel_matrix *w, const struct shape_case *c)
+{
+	const size_t stride = (size_t) w->words * 64;
+	const size_t bytes = (i->lines - 1) * i->line_step + (i->width - 1) * i->step + (i->runs - 1) * i->run_step + i->run;
+	uint8_t *image = arena_buffer(&arena_image, bytes, 1, c->at_end);
+	uint8_t *u8 = arena_buffer(&arena_x, c->count * stride, 64, c->at_end);
+
+	fill_bytes(image, bytes, c->fill_x, 255);
+	memset(u8, 0, c->count * stride);
+	for (uint32_t n = 0; n < c->count; n++)
+		for (uint32_t r = 0; r < i->runs; r++)
+			memcpy(u8 + n * stride + r * i->run,
+				image + n / i->width * i->line_step + n % i->width * i->step + r * i->run_step, i->run);
+	*gathered = (struct kernel_columns){.count = c->count, .u8 = u8, .values = c->columns};
+	*x = *gathered;
+	x->u8 = image;
+	x->run = i->run;
+	x->run_step = i->run_step;
+	x->width = i->width;
+	x->step = i->step;
+	x->line_step = i->line_step;
+}
+
+static bool check_image(const struct kernel *k, const struct image_case *i, const struct shape_case *c)
+{
+	static int32_t got[COUNT_MAX * ROWS_MAX];
+	struct kernel_columns x, gathered;
+	struct kernel_matrix w;
+
+	make_matrix(&w, c);
+	if (!kernel_takes(k, &w, c->count))
+		return true;
+	make_image(&x, &gathered, i, &w, c);
+	if (run_one(scalar_of(KERNEL_MATMUL), &w, &gathered, c, expected) && run_one(k, &w, &x, c, got) &&
+		memcmp(got, expected, (size_t) c->count * c->rows * 4) == 0 &&
+		(!k->matmul_u8 || check_output(k, &w, &x, c)))
+		return true;
+	describe(k, c, "takes other columns from an image");
+	return false;
+}
+
+static void test_matmul_from_images(void)
+{
+	for (uint32_t j = 0; j < 900 * kernel_count; j++) {
+		const struct kernel *k = &kernel_table[j % kernel_count];
+		struct shape_case c = draw(KERNEL_MATMUL);
+		const struct image_case i = draw_image();
+
+		if (!k->image || (k->needs & ~cpu_flags()))
+			continue;
+		c.rows = 1 + random_below(ROWS_MAX);
+		c.columns = i.runs * i.run;
+		c.count = i.lines * i.width;
+		CU_ASSERT(check_image(k, &i, &c));
+	}
+}
+
 static const uint32_t odd_columns[] = {1, 27, 63, 64, 65, 144, 576, 1000};
 
 static void check_shapes(enum kernel_op op)
@@ -435,7 +513,7 @@ static void test_bits_drawn(void)
 static void test_arenas(void)
 {
 	struct arena *all[] = {&arena_step, &arena_base, &arena_level, &arena_x, &arena_bits,
-		&arena_acc, &arena_scratch, &arena_gain, &arena_bias, &arena_out};
+		&arena_acc, &arena_scratch, &arena_gain, &arena_bias, &arena_out, &arena_image};
 	char text[128];
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
@@ -448,4 +526,4 @@ static void test_arenas(void)
 
 TEST_MAIN("matmul", TEST(arenas), TEST(scalar_is_the_definition), TEST(matmul_shapes),
 	TEST(matmul_limits), TEST(matmul_drawn), TEST(matmul_long_rows), TEST(bits_long_rows),
-	TEST(bits_shapes), TEST(bits_limits), TEST(bits_drawn))
+	TEST(matmul_from_images), TEST(bits_shapes), TEST(bits_limits), TEST(bits_drawn))

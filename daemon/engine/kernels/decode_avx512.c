@@ -211,7 +211,7 @@ static void multiply_tiles(const struct kernel_matrix *w, const struct kernel_co
 void decode_avx512(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
 	uint32_t acc_stride, void *scratch)
 {
-	if (x->count > 2)
+	if (x->count > 2 || x->run)
 		return multiply_tiles(w, x, acc, acc_stride, scratch, NULL);
 	for (uint32_t r = 0; r < w->rows && x->count; r++)
 		multiply_row(w, x, r, acc, acc_stride);
@@ -220,7 +220,7 @@ void decode_avx512(const struct kernel_matrix *w, const struct kernel_columns *x
 void decode_avx512_u8(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc, void *scratch,
 	const struct kernel_output *o)
 {
-	if (x->count > 2)
+	if (x->count > 2 || x->run)
 		return multiply_tiles(w, x, acc, w->rows, scratch, o);
 	decode_avx512(w, x, acc, w->rows, scratch);
 	for (uint32_t n = 0; n < x->count; n++)

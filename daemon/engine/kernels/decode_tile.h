@@ -33,6 +33,7 @@ static inline int8_t *quad_at(int8_t *scratch, uint32_t quad, uint32_t half)
 /*
  * struct tile - what one call of a multiply function works on
  * @q, @stride: first column, bytes between columns
+ * @quads: of each column; @first of them lie together, then @run at a time, @jump bytes further on
  * @add: add to acc instead of storing: not the first block of columns
  * @out: the last block, whose sums leave requantized with @gain and @bias; NULL: they do not
  */
@@ -40,7 +41,8 @@ struct tile {
 	const int8_t *weights;
 	const uint8_t *q;
 	size_t stride;
-	uint32_t quads;
+	uint32_t quads, first, run;
+	size_t jump;
 	int32_t *acc;
 	uint32_t acc_stride;
 	__mmask16 rows[2];
@@ -132,29 +134,42 @@ static inline __attribute__((always_inline)) void finish(
 		EACH_##count(store)                                                                \
 	}
 
+/* @step: one quad of weights and all columns */
+#define EACH_QUAD(count, step)                                                                     \
+	for (uint32_t left = t->quads, run = t->first;;) {                                         \
+		for (size_t i = 0; i < run; i++, weights += 128)                                   \
+			step                                                                       \
+		left -= run;                                                                       \
+		if (left == 0)                                                                     \
+			break;                                                                     \
+		for (uint32_t k = 0; k < (count + 2) / 3; k++)                                     \
+			base[k] += 4 * (size_t) run + t->jump;                                     \
+		run = left < t->run ? left : t->run;                                               \
+	}
+
 #define DEFINE_MULTIPLY(count)                                                                     \
 	static void multiply_##count(const struct tile *t)                                         \
 	{                                                                                          \
-		size_t stride = t->stride, quads = t->quads;                                       \
+		const size_t stride = t->stride;                                                   \
 		const uint8_t *base[5] = {t->q, t->q + 3 * stride, t->q + 6 * stride,              \
 			t->q + 9 * stride, t->q + 12 * stride};                                    \
 		const int8_t *weights = t->weights;                                                \
                                                                                                    \
 		EACH_##count(DECLARE)                                                              \
 		if (t->rows[1]) {                                                                  \
-			for (size_t i = 0; i < quads; i++, weights += 128) {                       \
+			EACH_QUAD(count, {                                                         \
 				__m512i wa = _mm512_load_si512(weights);                           \
 				__m512i wb = _mm512_load_si512(weights + 64);                      \
                                                                                                    \
 				EACH_##count(STEP)                                                 \
-			}                                                                          \
+			})                                                                         \
 			LEAVE(count, STORE, FINISH)                                                \
 		} else {                                                                           \
-			for (size_t i = 0; i < quads; i++, weights += 128) {                       \
+			EACH_QUAD(count, {                                                         \
 				__m512i wa = _mm512_load_si512(weights);                           \
                                                                                                    \
 				EACH_##count(STEP_HALF)                                            \
-			}                                                                          \
+			})                                                                         \
 			LEAVE(count, STORE_HALF, FINISH_HALF)                                      \
 		}                                                                                  \
 	}
@@ -170,7 +185,7 @@ static __mmask16 first_rows(uint32_t rows)
 	return (__mmask16) (rows >= HALF_ROWS ? 0xffff : (1u << rows) - 1);
 }
 
-static void multiply_columns(struct tile t, uint32_t count)
+static void multiply_line(struct tile *t, uint32_t count)
 {
 	static void (*const multiply[])(const struct tile *) = {NULL, EACH_COUNT(MULTIPLY)};
 
@@ -178,13 +193,33 @@ static void multiply_columns(struct tile t, uint32_t count)
 	while (count) {
 		uint32_t parts = (count + COUNT_MAX - 1) / COUNT_MAX, n = (count + parts - 1) / parts;
 
-		multiply[n](&t);
-		t.q += n * t.stride;
-		t.acc += (size_t) n * t.acc_stride;
-		if (t.out)
-			t.out += n * t.out_stride;
+		multiply[n](t);
+		t->q += n * t->stride;
+		t->acc += (size_t) n * t->acc_stride;
+		if (t->out)
+			t->out += n * t->out_stride;
 		count -= n;
 	}
+}
+
+/* Where the columns of words [first, first + words) are. */
+static inline void find_quads(
+	struct tile *t, const struct kernel_matrix *w, const struct kernel_columns *x, uint32_t first, uint32_t words)
+{
+	const uint32_t at = first * 64;
+
+	t->quads = t->first = kernel_values(x, first, words, 4) / 4;
+	if (x->run == 0) {
+		t->q = x->u8 + at;
+		t->stride = (size_t) w->words * 64;
+		return;
+	}
+	t->q = x->u8 + at / x->run * x->run_step + at % x->run;
+	t->stride = x->step;
+	t->run = x->run / 4;
+	if (t->first > t->run - at % x->run / 4)
+		t->first = t->run - at % x->run / 4;
+	t->jump = x->run_step - x->run;
 }
 
 /*
@@ -195,18 +230,17 @@ static inline void multiply_block(const struct kernel_matrix *w, const struct ke
 	const int8_t *scratch, uint32_t first, uint32_t words, uint32_t row, int32_t *acc, uint32_t acc_stride,
 	const struct kernel_output *o)
 {
-	uint32_t rows = w->rows - row, second = rows > HALF_ROWS ? rows - HALF_ROWS : 0;
+	const uint32_t rows = w->rows - row, second = rows > HALF_ROWS ? rows - HALF_ROWS : 0;
+	const uint32_t width = x->run ? x->width : x->count;
 	struct tile t = {
 		.weights = scratch,
-		.q = x->u8 + (size_t) first * 64,
-		.stride = (size_t) w->words * 64,
-		.quads = kernel_values(x, first, words, 4) / 4,
 		.acc = acc + row,
 		.acc_stride = acc_stride,
 		.rows = {first_rows(rows), first_rows(second)},
 		.add = first > 0,
 	};
 
+	find_quads(&t, w, x, first, words);
 	if (o && first + words == w->words) {
 		t.out = o->out + row;
 		t.out_stride = o->stride;
@@ -214,5 +248,11 @@ static inline void multiply_block(const struct kernel_matrix *w, const struct ke
 		t.bias = o->bias + row;
 		t.finish = finish_of(o);
 	}
-	multiply_columns(t, x->count);
+	for (uint32_t left = x->count, n; left > 0; left -= n) {
+		const uint8_t *line = t.q;
+
+		n = left < width ? left : width;
+		multiply_line(&t, n);
+		t.q = line + x->line_step;
+	}
 }

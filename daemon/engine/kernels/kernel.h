@@ -68,6 +68,10 @@ struct kernel_matrix {
  * @bits: [count][planes][words], least significant activation plane first (KERNEL_MATMUL_BITS)
  * @values: real ones of each column, in its last word the last of them; kernels may leave out the
  *	zeros that follow. 0: all of words * 64 count
+ * @run: 0, or the columns lie in an image and overlap, for rows of the list that can do it (@image): @u8 is
+ *	where the first one begins, and of each one @run bytes, a multiple of 4, lie together
+ * @run_step: bytes from one run of a column to the next; @values is of all of them
+ * @width, @step: columns of one line, and the bytes from one to the next; @line_step: from line to line
  */
 struct kernel_columns {
 	uint32_t count;
@@ -75,6 +79,8 @@ struct kernel_columns {
 	const uint64_t *bits;
 	uint32_t planes;
 	uint32_t values;
+	uint32_t run, width;
+	size_t run_step, step, line_step;
 };
 
 /** kernel_values() - how many values of words [first, first + words) matter, in multiples of @step */
@@ -212,6 +218,7 @@ typedef void quantize_fn(
  * @cost, @cost_per_plane: of matrix products, see kernel_cost()
  * @fits: of matrices of those codings, can it do this one? NULL: any
  * @scratch: bytes of scratch for a matrix; NULL: none
+ * @image: it takes columns from an image (kernel_columns)
  * @matmul_u8, @depthwise_u8: its sums can leave requantized; NULL: they cannot
  */
 struct kernel {
@@ -223,6 +230,7 @@ struct kernel {
 	uint32_t cost, cost_per_plane;
 	bool (*fits)(const struct kernel_matrix *w);
 	size_t (*scratch)(const struct kernel_matrix *w, uint32_t columns);
+	bool image;
 	matmul_u8_fn *matmul_u8;
 	depthwise_u8_fn *depthwise_u8;
 	union {
