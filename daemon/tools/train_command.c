@@ -44,6 +44,8 @@ const struct command command_train = {
 		"  --temperature X         that softens both (4)\n"
 		"  --smoothing X           part of a label that is spread over all classes (0)\n"
 		"  --crop N --flip         shift pictures by up to N pixels, mirror half of them (0, no)\n"
+		"  --cutmix X              part of the pictures that get a rectangle of another one; the fp32 network\n"
+		"                          says what it sees in them: not with --distil below 1 (0)\n"
 		"  --evaluate DATA         measure the file and store the accuracies in it\n"
 		"  --evaluate-labels FILE  labels of DATA, where they are not found beside it\n"
 		"  --labels FILE           names of the classes, one a line\n"
@@ -84,6 +86,7 @@ enum {
 	OPTION_SMOOTHING,
 	OPTION_CROP,
 	OPTION_FLIP,
+	OPTION_CUTMIX,
 	OPTION_EVALUATE,
 	OPTION_EVALUATE_LABELS,
 	OPTION_LABELS,
@@ -123,6 +126,7 @@ static const struct option options[] = {
 	{"smoothing", required_argument, NULL, OPTION_SMOOTHING},
 	{"crop", required_argument, NULL, OPTION_CROP},
 	{"flip", no_argument, NULL, OPTION_FLIP},
+	{"cutmix", required_argument, NULL, OPTION_CUTMIX},
 	{"evaluate", required_argument, NULL, OPTION_EVALUATE},
 	{"evaluate-labels", required_argument, NULL, OPTION_EVALUATE_LABELS},
 	{"labels", required_argument, NULL, OPTION_LABELS},
@@ -183,6 +187,8 @@ static bool parse_real_option(struct train *t, int option, const char *text)
 		return parse_real(text, 0, 1e9f, &o->clip);
 	case OPTION_DISTIL:
 		return parse_real(text, 0, 1, &l->distil);
+	case OPTION_CUTMIX:
+		return parse_real(text, 0, 1, &t->loader.cutmix);
 	case OPTION_TEMPERATURE:
 		return parse_real(text, 0.01f, 100, &l->temperature);
 	default:
@@ -297,6 +303,7 @@ static bool parse_option(struct train *t, int option, const char *text)
 	case OPTION_DISTIL:
 	case OPTION_TEMPERATURE:
 	case OPTION_SMOOTHING:
+	case OPTION_CUTMIX:
 		return parse_real_option(t, option, text);
 	default:
 		return parse_number_option(t, option, text);
@@ -329,6 +336,8 @@ static int settle(struct train *t, char *checkpoint, size_t size)
 		return tool_usage(&command_train, "method %s has %u to %u planes", o->method->name,
 			o->method->planes_min, o->method->planes_max);
 	settle_run(o);
+	if (t->loader.cutmix > 0 && o->loss.distil < 1)
+		return tool_usage(&command_train, "no label says what is in a picture of two: --cutmix asks for --distil 1");
 	if (!o->checkpoint) {
 		(void) snprintf(checkpoint, size, "%s.checkpoint", t->import.output);
 		o->checkpoint = checkpoint;

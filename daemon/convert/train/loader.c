@@ -2,6 +2,7 @@
 #include "convert/train/loader.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,7 +152,7 @@ uint64_t loader_key(const struct loader *l)
 {
 	const struct loader_options *o = &l->options;
 
-	return draw_u64(draw_u64(draw_u64(o->seed, o->crop), o->flip), l->count);
+	return draw_u64(draw_u64(draw_u64(draw_u64(o->seed, o->crop), o->flip), l->count), (uint64_t) (o->cutmix * 1e6f));
 }
 
 void loader_shuffle(struct loader *l, uint64_t epoch)
@@ -169,43 +170,87 @@ void loader_shuffle(struct loader *l, uint64_t epoch)
 	}
 }
 
-/* What the augmentation moved in from outside is black. */
-static void picture(const struct loader *l, const uint8_t *from, int dy, int dx, bool mirror, float *out)
+/* A picture of the set as it is seen this time: shifted, mirrored. */
+struct view {
+	const uint8_t *from;
+	int dy, dx;
+	bool mirror;
+};
+
+struct rectangle {
+	uint32_t top, bottom, left, right;
+};
+
+static struct view view_of(const struct loader *l, uint32_t at, bool augment)
 {
-	int height = (int) l->shape.height, width = (int) l->shape.width;
+	uint64_t drawn = augment ? draw_u64(draw_u64(l->options.seed + 1, l->epoch), at) : 0;
+	uint32_t crop = augment ? l->options.crop : 0, side = 2 * crop + 1;
+
+	return (struct view){.from = l->bytes + at * shape_elements(l->shape),
+		.dy = (int) (drawn % side) - (int) crop, .dx = (int) (drawn / side % side) - (int) crop,
+		.mirror = augment && l->options.flip && drawn >> 63};
+}
+
+/* What the augmentation moved in from outside is black. */
+static void draw_view(const struct loader *l, const struct view *v, struct rectangle r, float *picture)
+{
 	uint32_t channels = l->shape.channels;
 
-	for (int y = 0; y < height; y++)
-		for (int x = 0; x < width; x++, out += channels) {
-			int v = y + dy, u = (mirror ? width - 1 - x : x) + dx;
-			bool inside = v >= 0 && v < height && u >= 0 && u < width;
-			const uint8_t *p = inside ? from + ((size_t) v * (size_t) width + (size_t) u) * channels : NULL;
+	for (uint32_t y = r.top; y < r.bottom; y++) {
+		float *out = picture + ((size_t) y * l->shape.width + r.left) * channels;
+
+		for (uint32_t x = r.left; x < r.right; x++, out += channels) {
+			uint32_t row = y + (uint32_t) v->dy, column = (v->mirror ? l->shape.width - 1 - x : x) + (uint32_t) v->dx;
+			bool inside = row < l->shape.height && column < l->shape.width;
+			const uint8_t *p = inside ? v->from + ((size_t) row * l->shape.width + column) * channels : NULL;
 
 			for (uint32_t c = 0; c < channels; c++)
 				out[c] = l->table[c][p ? p[l->bgr ? 2 - c : c] : 0];
 		}
+	}
+}
+
+static float draw_part(uint64_t key, uint64_t counter)
+{
+	return (float) (draw_u64(key, counter) >> 40) * 0x1p-24f;
+}
+
+/* Around a place anywhere, cut off at the edge; the part of the picture that it would cover is anything from 0 to 1. */
+static struct rectangle draw_rectangle(const struct loader *l, uint64_t key)
+{
+	float side = 0.5f * sqrtf(draw_part(key, 0)), y = draw_part(key, 1), x = draw_part(key, 2);
+	float height = (float) l->shape.height, width = (float) l->shape.width;
+
+	return (struct rectangle){.top = (uint32_t) (fmaxf(y - side, 0) * height + 0.5f),
+		.bottom = (uint32_t) (fminf(y + side, 1) * height + 0.5f),
+		.left = (uint32_t) (fmaxf(x - side, 0) * width + 0.5f),
+		.right = (uint32_t) (fminf(x + side, 1) * width + 0.5f)};
+}
+
+static void draw_picture(const struct loader *l, uint32_t at, bool augment, float *out)
+{
+	struct view view = view_of(l, at, augment);
+	uint64_t key = draw_u64(draw_u64(l->options.seed + 2, l->epoch), at);
+
+	draw_view(l, &view, (struct rectangle){0, l->shape.height, 0, l->shape.width}, out);
+	if (!augment || draw_part(key, 3) >= l->options.cutmix)
+		return;
+	view = view_of(l, (uint32_t) (draw_u64(key, 4) % l->count), true);
+	draw_view(l, &view, draw_rectangle(l, key), out);
 }
 
 void loader_batch(const struct loader *l, uint32_t first, uint32_t n, bool augment, float *out,
 	int32_t *labels)
 {
 	size_t each = shape_elements(l->shape);
-	uint32_t side = 2 * l->options.crop + 1;
 
 	for (uint32_t i = 0; i < n; i++, out += each) {
 		uint32_t at = first + i < l->count ? l->order[first + i] : l->order[0];
-		uint64_t drawn = augment ? draw_u64(draw_u64(l->options.seed + 1, l->epoch), at) : 0;
-		int dy = 0, dx = 0;
 
 		labels[i] = first + i < l->count ? l->labels[at] : -1;
-		if (!l->pixels) {
+		if (l->pixels)
+			draw_picture(l, at, augment, out);
+		else
 			memcpy(out, l->floats + at * each, each * sizeof *out);
-			continue;
-		}
-		if (augment) {
-			dy = (int) (drawn % side) - (int) l->options.crop;
-			dx = (int) (drawn / side % side) - (int) l->options.crop;
-		}
-		picture(l, l->bytes + at * each, dy, dx, augment && l->options.flip && drawn >> 63, out);
 	}
 }

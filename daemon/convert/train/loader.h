@@ -10,10 +10,13 @@
 /**
  * struct loader_options - of the training data
  * @crop: pictures are shifted by up to this many pixels; @flip: and mirrored
+ * @cutmix: part of the pictures in which a rectangle is one of another picture. Their labels are of what is around it:
+ *	such pictures are for teachers
  * @limit: use the first samples only; 0: all
  */
 struct loader_options {
 	uint32_t crop, limit;
+	float cutmix;
 	bool flip;
 	uint64_t seed;
 };
@@ -41,7 +44,7 @@ void loader_shuffle(struct loader *l, uint64_t epoch);
 
 /**
  * loader_batch() - samples @first to @first + @n - 1 of the present order
- * @augment: shift and mirror
+ * @augment: with what the options say
  * @out: [n][height][width][channels]; @labels: [n], -1 behind the last sample
  */
 void loader_batch(const struct loader *l, uint32_t first, uint32_t n, bool augment, float *out,
