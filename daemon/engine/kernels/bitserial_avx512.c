@@ -11,6 +11,7 @@
 #include <immintrin.h>
 #include <stdbool.h>
 
+#include "engine/kernels/finish_avx512.h"
 #include "engine/kernels/rows.h"
 
 #define ROWS 16
@@ -46,6 +47,7 @@ _Static_assert(sizeof(struct bits_scratch) <= KERNEL_SCRATCH_BYTES, "the tile fi
  * @unit: words of a unit; beyond @words they are zero
  * @units: how many; @group_of: where each one belongs, counted from @group
  * @mask: rows that exist
+ * @output: of the first column, where sums leave requantized after the last words; or NULL
  */
 struct block {
 	const struct kernel_matrix *w;
@@ -58,6 +60,8 @@ struct block {
 	__mmask16 mask;
 	int32_t *acc;
 	uint32_t acc_stride;
+	const struct kernel_output *output;
+	struct finish finish;
 };
 
 static __mmask16 first_ones(uint32_t count)
@@ -275,6 +279,7 @@ static inline __m512i load_scale(const uint32_t *scale)
 /*
  * struct output - where sums go, apart from the block: a compiler cannot know that they change nothing there
  * @sum, @base, @pairs: what clear bits weigh
+ * @out: of the first row and column, requantized with @gain and @bias; or NULL
  */
 struct output {
 	int32_t *acc;
@@ -283,11 +288,15 @@ struct output {
 	uint32_t pairs;
 	__mmask16 mask;
 	bool add;
+	uint8_t *out;
+	size_t out_stride;
+	const struct finish *finish;
+	__m512 gain, bias;
 };
 
 INLINED struct output output_at(const struct block *b, uint32_t column)
 {
-	return (struct output){
+	struct output o = {
 		.acc = b->acc + (size_t) column * b->acc_stride + b->row,
 		.stride = b->acc_stride,
 		.sum = b->scratch->sum + column,
@@ -296,6 +305,15 @@ INLINED struct output output_at(const struct block *b, uint32_t column)
 		.mask = b->mask,
 		.add = b->first > 0,
 	};
+
+	if (!b->output || b->first + b->words < b->w->words)
+		return o;
+	o.out = b->output->out + column * b->output->stride + b->row;
+	o.out_stride = b->output->stride;
+	o.finish = &b->finish;
+	o.gain = _mm512_maskz_loadu_ps(b->mask, b->output->gain + b->row);
+	o.bias = _mm512_maskz_loadu_ps(b->mask, b->output->bias + b->row);
+	return o;
 }
 
 INLINED void put(const struct output *o, uint32_t n, __m512i sum)
@@ -304,7 +322,10 @@ INLINED void put(const struct output *o, uint32_t n, __m512i sum)
 
 	if (o->add)
 		sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(o->mask, to));
-	_mm512_mask_storeu_epi32(to, o->mask, sum);
+	if (o->out)
+		finish_store(o->mask, finish_16(o->finish, sum, o->gain, o->bias), o->out + n * o->out_stride);
+	else
+		_mm512_mask_storeu_epi32(to, o->mask, sum);
 }
 
 /* struct words - those of a unit, of the lower and the upper 8 rows */
@@ -487,8 +508,9 @@ static void multiply_tile(struct block *b)
 	}
 }
 
-void bitserial_avx512(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
-	uint32_t acc_stride, void *scratch)
+/* @o: where sums leave requantized, with @acc for those of long rows until then; or NULL */
+static void multiply_tiles(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	uint32_t acc_stride, void *scratch, const struct kernel_output *o)
 {
 	const uint32_t most = TILE_WORDS / COLUMN_WORDS(x->planes) / COUNT_MAX * COUNT_MAX;
 	const uint32_t parts = (x->count + most - 1) / most;
@@ -496,6 +518,7 @@ void bitserial_avx512(const struct kernel_matrix *w, const struct kernel_columns
 	const uint32_t tile = ((x->count + parts - 1) / parts + COUNT_MAX - 1) / COUNT_MAX * COUNT_MAX;
 
 	for (uint32_t n = 0; n < x->count; n += tile) {
+		struct kernel_output output = o ? *o : (struct kernel_output){};
 		struct block b = {
 			.w = w,
 			.x = x,
@@ -504,8 +527,24 @@ void bitserial_avx512(const struct kernel_matrix *w, const struct kernel_columns
 			.count = x->count - n < tile ? x->count - n : tile,
 			.acc = acc + (size_t) n * acc_stride,
 			.acc_stride = acc_stride,
+			.output = o ? &output : NULL,
+			.finish = finish_of(&output),
 		};
 
+		if (o)
+			output.out += n * output.stride;
 		multiply_tile(&b);
 	}
+}
+
+void bitserial_avx512(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	uint32_t acc_stride, void *scratch)
+{
+	multiply_tiles(w, x, acc, acc_stride, scratch, NULL);
+}
+
+void bitserial_avx512_u8(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc, void *scratch,
+	const struct kernel_output *o)
+{
+	multiply_tiles(w, x, acc, w->rows, scratch, o);
 }

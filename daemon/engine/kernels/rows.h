@@ -18,5 +18,5 @@ bool lookup_avx2_fits(const struct kernel_matrix *w);
 bool lookup_neon_fits(const struct kernel_matrix *w);
 
 /* Rows whose sums can leave requantized. */
-matmul_u8_fn decode_gfni_u8, decode_avx512_u8;
+matmul_u8_fn decode_gfni_u8, decode_avx512_u8, bitserial_avx512_u8;
 depthwise_u8_fn depthwise_vnni_u8;
