@@ -231,44 +231,59 @@ INLINED void prefetch_rows(const struct block *b)
 }
 
 /* Numbers of each word, at most 64 * 15, to sums of units, two to 32 bits. */
-static void store_sums(const struct block *b, __m512i low, __m512i high, uint32_t *sum)
+INLINED void store_sums(uint32_t unit, __m512i low, __m512i high, uint32_t *sum)
 {
 	__m256i all = _mm256_inserti128_si256(
 		_mm256_castsi128_si256(_mm512_cvtepi64_epi16(low)), _mm512_cvtepi64_epi16(high), 1);
 
-	if (b->unit == 1)
+	if (unit == 1)
 		_mm256_storeu_si256((__m256i *) sum, all);
 	else
 		_mm_storeu_si128((__m128i *) sum,
 			_mm256_cvtepi32_epi16(_mm256_madd_epi16(all, _mm256_set1_epi16(1))));
 }
 
-static void load_column(const struct block *b, const uint64_t *bits, uint32_t n)
+/* @planes, @half: a constant, for the more frequent ones; not more words than half a block has */
+INLINED void load_columns_at(const struct block *b, uint32_t planes, bool half)
 {
-	const uint32_t planes = b->x->planes;
-	const __mmask16 mask = first_ones(b->words);
-	uint64_t *to = b->scratch->column + n * COLUMN_WORDS(planes);
-	__m512i low = _mm512_setzero_si512(), high = low;
+	const __mmask8 mask = (__mmask8) first_ones(b->words), rest = (__mmask8) (first_ones(b->words) >> 8);
+	const size_t words = b->w->words;
+	const uint32_t unit = b->unit, count = b->count;
+	uint64_t *to = b->scratch->column;
+	const uint64_t *from = b->bits;
 
-	for (uint32_t m = planes; m-- > 0;) {
-		const uint64_t *from = bits + (size_t) m * b->w->words;
-		__m512i v = _mm512_maskz_loadu_epi64((__mmask8) mask, from);
-		__m512i w = _mm512_maskz_loadu_epi64((__mmask8) (mask >> 8), from + 8);
+	for (uint32_t n = 0; n < count; n++, from += planes * words, to += COLUMN_WORDS(planes)) {
+		__m512i low = _mm512_setzero_si512(), high = low;
 
-		low = _mm512_add_epi64(_mm512_add_epi64(low, low), _mm512_popcnt_epi64(v));
-		high = _mm512_add_epi64(_mm512_add_epi64(high, high), _mm512_popcnt_epi64(w));
-		_mm512_store_si512(to + (size_t) m * BLOCK_WORDS, v);
-		_mm512_store_si512(to + (size_t) m * BLOCK_WORDS + 8, w);
+		for (uint32_t m = planes; m-- > 0;) {
+			__m512i v = _mm512_maskz_loadu_epi64(mask, from + m * words);
+
+			low = _mm512_add_epi64(_mm512_add_epi64(low, low), _mm512_popcnt_epi64(v));
+			_mm512_store_si512(to + (size_t) m * BLOCK_WORDS, v);
+			if (half)
+				continue;
+			v = _mm512_maskz_loadu_epi64(rest, from + m * words + 8);
+			high = _mm512_add_epi64(_mm512_add_epi64(high, high), _mm512_popcnt_epi64(v));
+			_mm512_store_si512(to + (size_t) m * BLOCK_WORDS + 8, v);
+		}
+		store_sums(unit, low, high, b->scratch->sum[n]);
 	}
-	store_sums(b, low, high, b->scratch->sum[n]);
 }
 
 static void load_columns(const struct block *b)
 {
-	const uint64_t *bits = b->bits;
+	const bool half = b->words <= BLOCK_WORDS / 2;
 
-	for (uint32_t n = 0; n < b->count; n++, bits += (size_t) b->x->planes * b->w->words)
-		load_column(b, bits, n);
+	if (b->x->planes == 1 && half)
+		load_columns_at(b, 1, true);
+	else if (b->x->planes == 1)
+		load_columns_at(b, 1, false);
+	else if (b->x->planes == 2 && half)
+		load_columns_at(b, 2, true);
+	else if (b->x->planes == 2)
+		load_columns_at(b, 2, false);
+	else
+		load_columns_at(b, b->x->planes, half);
 }
 
 static inline __m512i load_scale(const uint32_t *scale)
