@@ -59,7 +59,11 @@ static void gather_inside(const struct kernel_gather *g, int64_t y, int64_t x, u
 {
 	const uint8_t *from = g->image + (size_t) y * g->line_bytes + (size_t) x;
 
-	if (g->tap_bytes == 48)
+	if (g->tap_bytes == 9)
+		copy_columns(g, from, count, 9, out);
+	else if (g->tap_bytes == 21)
+		copy_columns(g, from, count, 21, out);
+	else if (g->tap_bytes == 48)
 		copy_columns(g, from, count, 48, out);
 	else if (g->tap_bytes == 96)
 		copy_columns(g, from, count, 96, out);
