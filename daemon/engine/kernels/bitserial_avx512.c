@@ -305,7 +305,6 @@ struct output {
 	bool add;
 	uint8_t *out;
 	size_t out_stride;
-	const struct finish *finish;
 	__m512 gain, bias;
 };
 
@@ -325,22 +324,24 @@ INLINED struct output output_at(const struct block *b, uint32_t column)
 		return o;
 	o.out = b->output->out + column * b->output->stride + b->row;
 	o.out_stride = b->output->stride;
-	o.finish = &b->finish;
 	o.gain = _mm512_maskz_loadu_ps(b->mask, b->output->gain + b->row);
 	o.bias = _mm512_maskz_loadu_ps(b->mask, b->output->bias + b->row);
 	return o;
 }
 
-INLINED void put(const struct output *o, uint32_t n, __m512i sum)
+INLINED __m512i add_earlier(const struct output *o, uint32_t n, __m512i sum)
 {
-	int32_t *to = o->acc + n * o->stride;
+	return _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(o->mask, o->acc + n * o->stride));
+}
 
-	if (o->add)
-		sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(o->mask, to));
-	if (o->out)
-		finish_store(o->mask, finish_16(o->finish, sum, o->gain, o->bias), o->out + n * o->out_stride);
-	else
-		_mm512_mask_storeu_epi32(to, o->mask, sum);
+INLINED void store(const struct output *o, uint32_t n, __m512i sum)
+{
+	_mm512_mask_storeu_epi32(o->acc + n * o->stride, o->mask, sum);
+}
+
+INLINED void finish(const struct output *o, const struct finish *f, uint32_t n, __m512i sum)
+{
+	finish_store(o->mask, finish_16(f, sum, o->gain, o->bias), o->out + n * o->out_stride);
 }
 
 /* struct words - those of a unit, of the lower and the upper 8 rows */
@@ -411,7 +412,9 @@ INLINED __m512i add_unit(__m512i sum, const __m512i w[2], const uint64_t *values
 #define JOIN(n) a##n = _mm512_permutex2var_epi32(a##n, even, b##n);
 #define ADD_BASE(n)                                                                                \
 	a##n = _mm512_dpwssd_epi32(a##n, base, _mm512_set1_epi32((int32_t) o.sum[n][i]));
-#define PUT(n) put(&o, n, a##n);
+#define ADD_EARLIER(n) a##n = add_earlier(&o, n, a##n);
+#define STORE(n) store(&o, n, a##n);
+#define FINISH(n) finish(&o, &f, n, a##n);
 
 /* Unit @u, which has @unit words. */
 #define ADD_UNIT(count, u, unit_words)                                                             \
@@ -455,7 +458,16 @@ INLINED __m512i add_unit(__m512i sum, const __m512i w[2], const uint64_t *values
                                                                                                    \
 			EACH_##count(ADD_BASE)                                                     \
 		}                                                                                  \
-		EACH_##count(PUT)                                                                  \
+		if (o.add) {                                                                       \
+			EACH_##count(ADD_EARLIER)                                                  \
+		}                                                                                  \
+		if (o.out) {                                                                       \
+			const struct finish f = b->finish;                                         \
+                                                                                                   \
+			EACH_##count(FINISH)                                                       \
+		} else {                                                                           \
+			EACH_##count(STORE)                                                        \
+		}                                                                                  \
 	}                                                                                          \
 	static void multiply_##count(const struct block *b, uint32_t column, uint32_t end)         \
 	{                                                                                          \
