@@ -17,6 +17,7 @@
 #define TILE_SHARE(near) ((near) / 4)
 #define ACC_SHARE(near) ((near) / 16 * 3)
 #define TILE_COLUMNS_MAX 512
+#define COLUMNS_UNIT 8
 #define BLOCK_ROWS_MIN 16
 #define TILE_COLUMNS_MIN 96 /* fewer would decode too often for the sake of whole rows */
 #define IMAGE_WIDTH_MIN 7
@@ -224,7 +225,7 @@ static int convolution_init(
 	s->packed_bytes = packed_bytes(s, &in->shape);
 	s->image = is_image(s, in, out);
 	s->padded = s->image && reaches_outside(op, &in->shape, &out->shape);
-	s->tile_unit = s->image && !is_pointwise(op) ? out->shape.width : MAX_OF(s->kernel->columns_per_tile / 4, 1);
+	s->tile_unit = s->image && !is_pointwise(op) ? out->shape.width : MIN_OF(s->kernel->columns_per_tile, COLUMNS_UNIT);
 	s->columns_per_tile = tile_columns(s, in, out, rows);
 	s->rows_per_block = block_rows(s, rows);
 	if (s->rows_per_block == rows && op->groups == 1 && out->element == ELEMENT_U8 && !s->to_output)
