@@ -152,7 +152,9 @@ uint64_t loader_key(const struct loader *l)
 {
 	const struct loader_options *o = &l->options;
 
-	return draw_u64(draw_u64(draw_u64(draw_u64(o->seed, o->crop), o->flip), l->count), (uint64_t) (o->cutmix * 1e6f));
+	uint64_t key = draw_u64(draw_u64(draw_u64(o->seed, o->crop), o->flip), l->count);
+
+	return draw_u64(key, (uint64_t) (o->cutmix * 1e6f));
 }
 
 void loader_shuffle(struct loader *l, uint64_t epoch)
@@ -200,7 +202,8 @@ static void draw_view(const struct loader *l, const struct view *v, struct recta
 		float *out = picture + ((size_t) y * l->shape.width + r.left) * channels;
 
 		for (uint32_t x = r.left; x < r.right; x++, out += channels) {
-			uint32_t row = y + (uint32_t) v->dy, column = (v->mirror ? l->shape.width - 1 - x : x) + (uint32_t) v->dx;
+			uint32_t row = y + (uint32_t) v->dy;
+			uint32_t column = (v->mirror ? l->shape.width - 1 - x : x) + (uint32_t) v->dx;
 			bool inside = row < l->shape.height && column < l->shape.width;
 			const uint8_t *p = inside ? v->from + ((size_t) row * l->shape.width + column) * channels : NULL;
 
@@ -215,7 +218,7 @@ static float draw_part(uint64_t key, uint64_t counter)
 	return (float) (draw_u64(key, counter) >> 40) * 0x1p-24f;
 }
 
-/* Around a place anywhere, cut off at the edge; the part of the picture that it would cover is anything from 0 to 1. */
+/* Around any place, cut off at the edge; what it would cover is drawn evenly from 0 to 1. */
 static struct rectangle draw_rectangle(const struct loader *l, uint64_t key)
 {
 	float side = 0.5f * sqrtf(draw_part(key, 0)), y = draw_part(key, 1), x = draw_part(key, 2);
