@@ -16,7 +16,7 @@
 #define NEAR_BYTES_MAX (1024 * 1024)
 #define TILE_SHARE(near) ((near) / 4)
 #define ACC_SHARE(near) ((near) / 16 * 3)
-#define TILE_COLUMNS_MAX 512
+#define TILE_COLUMNS_MAX 1024
 #define COLUMNS_UNIT 8
 #define BLOCK_ROWS_MIN 16
 #define TILE_COLUMNS_MIN 96 /* fewer would decode too often for the sake of whole rows */
