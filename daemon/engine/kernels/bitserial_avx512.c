@@ -18,27 +18,24 @@
 #define BLOCK_WORDS 16
 #define VALUE_PLANES_MAX 4
 #define COLUMN_WORDS(planes) (BLOCK_WORDS * (planes) + 8) /* no power of two: caches choke on those */
-#define TILE_WORDS (48 * COLUMN_WORDS(VALUE_PLANES_MAX))
-#define TILE_COLUMNS_MAX (TILE_WORDS / COLUMN_WORDS(1))
 #define COUNT_MAX 8
 #define INLINED static inline __attribute__((always_inline))
 
 /*
- * struct bits_scratch - one block of ROWS rows and BLOCK_WORDS words, words of rows side by side
- * @column: of each column plane after plane, the least significant first
+ * struct bits_scratch - one block of ROWS rows and BLOCK_WORDS words, words of rows side by side. What planes leave of
+ * scratch is for columns.
  * @scale: of each plane of each group that the block meets, the step
  * @base: of each pair of units, one in each half
+ * @column: of each column plane after plane, the least significant first
  * @sum: of each column the values of each unit, in pairs as well
  */
 struct bits_scratch {
-	uint64_t plane[BITS_PLANES_MAX][BLOCK_WORDS][ROWS];
-	uint64_t column[TILE_WORDS];
-	uint32_t scale[BLOCK_WORDS * BITS_PLANES_MAX][ROWS];
-	uint32_t base[BLOCK_WORDS / 2][ROWS];
-	uint32_t sum[TILE_COLUMNS_MAX][BLOCK_WORDS / 2];
+	uint64_t (*plane)[BLOCK_WORDS][ROWS];
+	uint32_t (*scale)[ROWS], (*base)[ROWS];
+	uint64_t *column;
+	uint32_t (*sum)[BLOCK_WORDS / 2];
+	uint32_t columns;
 };
-
-_Static_assert(sizeof(struct bits_scratch) <= KERNEL_SCRATCH_BYTES, "the tile fits its scratch");
 
 /*
  * struct block - words [first, first + words) of rows [row, row + rows), of all columns of a tile
@@ -52,7 +49,7 @@ _Static_assert(sizeof(struct bits_scratch) <= KERNEL_SCRATCH_BYTES, "the tile fi
 struct block {
 	const struct kernel_matrix *w;
 	const struct kernel_columns *x;
-	struct bits_scratch *scratch;
+	struct bits_scratch scratch;
 	uint32_t first, words, row, rows, group, groups;
 	const uint64_t *bits;
 	uint32_t count, unit, units;
@@ -101,7 +98,7 @@ static void load_words(const struct block *b, uint32_t plane, uint32_t half, uin
 		v[6 + odd] = _mm512_shuffle_i32x4(d, e, 0xdd);
 	}
 	for (uint32_t i = 0; i < 8; i++)
-		_mm512_store_si512(&b->scratch->plane[plane][k + i][half], v[i]);
+		_mm512_store_si512(&b->scratch.plane[plane][k + i][half], v[i]);
 }
 
 /*
@@ -140,7 +137,7 @@ static void load_steps(const struct block *b)
 	const struct kernel_matrix *w = b->w;
 	const size_t stride = (size_t) w->groups * w->planes;
 	const int16_t *step = w->step + b->row * stride + (size_t) b->group * w->planes;
-	uint32_t (*to)[ROWS] = b->scratch->scale;
+	uint32_t (*to)[ROWS] = b->scratch.scale;
 
 	for (uint32_t left = b->groups * w->planes, n; left > 0; left -= n, step += n, to += n) {
 		__mmask8 mask = (__mmask8) first_ones(left < 8 ? left : 8);
@@ -177,7 +174,7 @@ static inline __m512i take_base(uint32_t (*pair)[ROWS], uint32_t group)
 static void load_bases(const struct block *b)
 {
 	const int8_t *base = b->w->base + (size_t) b->row * b->w->groups + b->group;
-	uint32_t (*to)[ROWS] = b->scratch->base;
+	uint32_t (*to)[ROWS] = b->scratch.base;
 
 	load_few_bases(b, base, b->groups, to);
 	if (b->groups > 8)
@@ -249,7 +246,7 @@ INLINED void load_columns_at(const struct block *b, uint32_t planes, bool half)
 	const __mmask8 mask = (__mmask8) first_ones(b->words), rest = (__mmask8) (first_ones(b->words) >> 8);
 	const size_t words = b->w->words;
 	const uint32_t unit = b->unit, count = b->count;
-	uint64_t *to = b->scratch->column;
+	uint64_t *to = b->scratch.column;
 	const uint64_t *from = b->bits;
 
 	for (uint32_t n = 0; n < count; n++, from += planes * words, to += COLUMN_WORDS(planes)) {
@@ -266,7 +263,7 @@ INLINED void load_columns_at(const struct block *b, uint32_t planes, bool half)
 			high = _mm512_add_epi64(_mm512_add_epi64(high, high), _mm512_popcnt_epi64(v));
 			_mm512_store_si512(to + (size_t) m * BLOCK_WORDS + 8, v);
 		}
-		store_sums(unit, low, high, b->scratch->sum[n]);
+		store_sums(unit, low, high, b->scratch.sum[n]);
 	}
 }
 
@@ -313,8 +310,8 @@ INLINED struct output output_at(const struct block *b, uint32_t column)
 	struct output o = {
 		.acc = b->acc + (size_t) column * b->acc_stride + b->row,
 		.stride = b->acc_stride,
-		.sum = b->scratch->sum + column,
-		.base = b->scratch->base,
+		.sum = b->scratch.sum + column,
+		.base = b->scratch.base,
 		.pairs = (b->units + 1) / 2,
 		.mask = b->mask,
 		.add = b->first > 0,
@@ -420,10 +417,10 @@ INLINED __m512i add_unit(__m512i sum, const __m512i w[2], const uint64_t *values
 #define ADD_UNIT(count, u, unit_words)                                                             \
 	{                                                                                          \
 		const uint32_t unit = unit_words;                                                  \
-		const uint32_t *scale = b->scratch->scale[b->group_of[u] * b->w->planes];          \
+		const uint32_t *scale = b->scratch.scale[b->group_of[u] * b->w->planes];          \
                                                                                                    \
 		for (uint32_t i = 0; i < b->w->planes; i++, scale += ROWS) {                       \
-			struct words w = load_unit(b->scratch->plane[i][(u) * most], unit);        \
+			struct words w = load_unit(b->scratch.plane[i][(u) * most], unit);        \
 			__m512i low = load_scale(scale), high = load_scale(scale + 8);             \
 			__m512i low2 = _mm512_add_epi16(low, low);                                 \
 			__m512i high2 = _mm512_add_epi16(high, high);                              \
@@ -441,7 +438,7 @@ INLINED __m512i add_unit(__m512i sum, const __m512i w[2], const uint64_t *values
 	{                                                                                          \
 		const __m512i even =                                                               \
 			_mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0); \
-		const uint64_t *from = b->scratch->column + column * COLUMN_WORDS(planes);         \
+		const uint64_t *from = b->scratch.column + column * COLUMN_WORDS(planes);         \
 		const struct output o = output_at(b, column);                                      \
 		const uint32_t whole = b->words / most;                                            \
 		EACH_##count(DECLARE)                                                              \
@@ -535,12 +532,28 @@ static void multiply_tile(struct block *b)
 	}
 }
 
+static struct bits_scratch scratch_of(void *scratch, uint32_t planes, uint32_t value_planes)
+{
+	const size_t each = COLUMN_WORDS(value_planes) * sizeof(uint64_t);
+	struct bits_scratch s = {.plane = scratch};
+	size_t left = KERNEL_SCRATCH_BYTES - planes * sizeof s.plane[0];
+
+	s.scale = (uint32_t (*)[ROWS]) (s.plane + planes);
+	left -= BLOCK_WORDS * planes * sizeof s.scale[0];
+	s.base = s.scale + (size_t) BLOCK_WORDS * planes;
+	left -= BLOCK_WORDS / 2 * sizeof s.base[0];
+	s.columns = (uint32_t) (left / (each + sizeof s.sum[0]) / COUNT_MAX * COUNT_MAX);
+	s.column = (uint64_t *) (s.base + BLOCK_WORDS / 2);
+	s.sum = (uint32_t (*)[BLOCK_WORDS / 2]) (s.column + s.columns * COLUMN_WORDS(value_planes));
+	return s;
+}
+
 /* @o: where sums leave requantized, with @acc for those of long rows until then; or NULL */
 static void multiply_tiles(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
 	uint32_t acc_stride, void *scratch, const struct kernel_output *o)
 {
-	const uint32_t most = TILE_WORDS / COLUMN_WORDS(x->planes) / COUNT_MAX * COUNT_MAX;
-	const uint32_t parts = (x->count + most - 1) / most;
+	const struct bits_scratch near = scratch_of(scratch, w->planes, x->planes);
+	const uint32_t parts = (x->count + near.columns - 1) / near.columns;
 	/* tiles alike: the last one turns the planes around once more, and for few columns it would not pay */
 	const uint32_t tile = ((x->count + parts - 1) / parts + COUNT_MAX - 1) / COUNT_MAX * COUNT_MAX;
 
@@ -549,7 +562,7 @@ static void multiply_tiles(const struct kernel_matrix *w, const struct kernel_co
 		struct block b = {
 			.w = w,
 			.x = x,
-			.scratch = scratch,
+			.scratch = near,
 			.bits = x->bits + (size_t) n * x->planes * w->words,
 			.count = x->count - n < tile ? x->count - n : tile,
 			.acc = acc + (size_t) n * acc_stride,
