@@ -30,11 +30,23 @@ static void gather_line(const struct kernel_gather *g, int64_t y, int64_t x, uin
 	}
 }
 
+/* The last up to 64 bytes of a line of taps, by the narrowest moves: wider ones cross more lines of the cache. */
+INLINED void copy_last(const uint8_t *from, uint8_t *to, size_t n)
+{
+	const __mmask64 last = first_ones((int64_t) ((n - 1) % CHUNK + 1));
+
+	if (n <= 16)
+		_mm_mask_storeu_epi8(to, (__mmask16) last, _mm_maskz_loadu_epi8((__mmask16) last, from));
+	else if (n <= 32)
+		_mm256_mask_storeu_epi8(to, (__mmask32) last, _mm256_maskz_loadu_epi8((__mmask32) last, from));
+	else
+		_mm512_mask_storeu_epi8(to, last, _mm512_maskz_loadu_epi8(last, from));
+}
+
 /* @n: bytes of one line of taps, a constant where they are few */
 INLINED void copy_columns(const struct kernel_gather *g, const uint8_t *from, uint32_t count, size_t n, uint8_t *out)
 {
 	const size_t line = g->tap_step * g->line_bytes, stride = g->stride, step = g->step;
-	const __mmask64 last = first_ones((int64_t) ((n - 1) % CHUNK + 1));
 	const uint32_t taps = g->taps;
 	const __mmask64 rest = first_ones((int64_t) (stride - taps * n));
 
@@ -47,7 +59,7 @@ INLINED void copy_columns(const struct kernel_gather *g, const uint8_t *from, ui
 
 			for (; c + CHUNK < n; c += CHUNK)
 				_mm512_storeu_si512(to + c, _mm512_loadu_si512(tap + c));
-			_mm512_mask_storeu_epi8(to + c, last, _mm512_maskz_loadu_epi8(last, tap + c));
+			copy_last(tap + c, to + c, n);
 		}
 		if (rest)
 			_mm512_mask_storeu_epi8(to, rest, _mm512_setzero_si512());
