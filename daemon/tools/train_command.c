@@ -41,6 +41,8 @@ const struct command command_train = {
 		"  --clip-gradient X       largest norm of the gradient; 0: any (5)\n"
 		"  --distil X              part of the loss that asks for the fp32 network's answers (1; with\n"
 		"                          --scratch 0)\n"
+		"  --teacher NET.onnx      a larger network of the same classes and preprocessing, asked besides:\n"
+		"                          the mean of both answers counts\n"
 		"  --temperature X         that softens both (4)\n"
 		"  --smoothing X           part of a label that is spread over all classes (0)\n"
 		"  --crop N --flip         shift pictures by up to N pixels, mirror half of them (0, no)\n"
@@ -82,6 +84,7 @@ enum {
 	OPTION_DECAY,
 	OPTION_CLIP_GRADIENT,
 	OPTION_DISTIL,
+	OPTION_TEACHER,
 	OPTION_TEMPERATURE,
 	OPTION_SMOOTHING,
 	OPTION_CROP,
@@ -122,6 +125,7 @@ static const struct option options[] = {
 	{"decay", required_argument, NULL, OPTION_DECAY},
 	{"clip-gradient", required_argument, NULL, OPTION_CLIP_GRADIENT},
 	{"distil", required_argument, NULL, OPTION_DISTIL},
+	{"teacher", required_argument, NULL, OPTION_TEACHER},
 	{"temperature", required_argument, NULL, OPTION_TEMPERATURE},
 	{"smoothing", required_argument, NULL, OPTION_SMOOTHING},
 	{"crop", required_argument, NULL, OPTION_CROP},
@@ -279,6 +283,9 @@ static bool parse_option(struct train *t, int option, const char *text)
 	case OPTION_LABELS:
 		t->import.labels = text;
 		return true;
+	case OPTION_TEACHER:
+		t->teacher = text;
+		return true;
 	case OPTION_CHECKPOINT:
 		t->options.checkpoint = text;
 		return true;
@@ -338,6 +345,8 @@ static int settle(struct train *t, char *checkpoint, size_t size)
 	settle_run(o);
 	if (t->loader.cutmix > 0 && o->loss.distil < 1)
 		return tool_usage(&command_train, "no label says what is in a picture of two: --cutmix asks for --distil 1");
+	if (t->teacher && o->loss.distil <= 0)
+		return tool_usage(&command_train, "nobody asks a --teacher with --distil 0, nor with --scratch alone");
 	if (!o->checkpoint) {
 		(void) snprintf(checkpoint, size, "%s.checkpoint", t->import.output);
 		o->checkpoint = checkpoint;

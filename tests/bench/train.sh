@@ -23,6 +23,7 @@ common=("${pixels[@]}" --data "$data/cifar10_train_20000.bin" --evaluate "$data/
 runs() {
 	cat <<-END
 	nested 10 --method nested
+	nested-taught 10 --method nested --teacher $data/models/cifar10/akamaster_resnet32_static.onnx
 	nested-w2a2 10 --method nested --planes 2 --activation-bits 2
 	crq 12 --method crq --schedule flat
 	mlq 10 --method mlq --rate 0.0005

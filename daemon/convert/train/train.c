@@ -214,8 +214,14 @@ int train_net(struct train *t, const struct net *net, struct error *reterr)
 
 int train_run(struct train *t, struct error *reterr)
 {
-	_cleanup_(net_freep) struct net *net = NULL;
+	_cleanup_(net_freep) struct net *net = NULL, *teacher = NULL;
 	int r = import_net(&net, t->import.onnx, reterr);
 
-	return r < 0 ? r : train_net(t, net, reterr);
+	if (r >= 0 && t->teacher)
+		r = import_net(&teacher, t->teacher, reterr);
+	t->options.teacher = teacher;
+	if (r >= 0)
+		r = train_net(t, net, reterr);
+	t->options.teacher = NULL;
+	return r;
 }

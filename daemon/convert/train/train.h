@@ -10,6 +10,7 @@
  * @import: source, output (.onnx: the network itself, in full precision), preprocessing, threads,
  *	measuring; calibration is done with the training data
  * @data, @data_labels: to train with
+ * @teacher: an ONNX file that answers too, see options.teacher; NULL: none
  * @loader: what is done to them
  * @accuracies: filled in: [widths] percent by the training engine of import.evaluate, at planes, from 1 up;
  *	or at the widest only. @n_accuracies: 0 without import.evaluate
@@ -17,7 +18,7 @@
  */
 struct train {
 	struct import import;
-	const char *data, *data_labels;
+	const char *data, *data_labels, *teacher;
 	struct loader_options loader;
 	struct train_options options;
 	struct accuracy accuracies[BITS_PLANES_MAX];

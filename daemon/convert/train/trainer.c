@@ -167,11 +167,20 @@ static int adopt_statistics(struct trainer *t, struct error *reterr)
 	return r;
 }
 
+static uint64_t text_key(const char *text)
+{
+	uint64_t n = 0;
+
+	for (; *text; text++)
+		n = n * 31 + (unsigned char) *text;
+	return n;
+}
+
 /* What one run is, for its checkpoint. Not its length: it may be made longer or shorter on the way. */
 static uint64_t run_key(const struct trainer *t)
 {
 	const struct train_options *o = t->options;
-	uint64_t key = draw_u64(o->seed, loader_key(t->data)), n = 0;
+	uint64_t key = draw_u64(o->seed, loader_key(t->data));
 	const float floats[] = {o->optimise.rate, o->optimise.momentum, o->optimise.decay, o->optimise.clip,
 		o->loss.smoothing, o->loss.distil, o->loss.temperature, o->optimise.warm, o->average};
 	const uint32_t numbers[] = {o->planes, o->edge_planes, o->activation_bits, o->batch, o->scratch,
@@ -181,11 +190,9 @@ static uint64_t run_key(const struct trainer *t)
 		key = draw_u64(key, (uint64_t) (floats[i] * 1e6f));
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		key = draw_u64(key, numbers[i]);
-	for (const char *c = o->method->name; *c; c++)
-		n = n * 31 + (unsigned char) *c;
-	for (const char *c = t->folded->source_hash; *c; c++)
-		n = n * 31 + (unsigned char) *c;
-	return draw_u64(key, n);
+	key = draw_u64(key, text_key(o->method->name));
+	key = draw_u64(key, text_key(t->folded->source_hash));
+	return o->teacher ? draw_u64(key, text_key(o->teacher->source_hash)) : key;
 }
 
 static int open_log(struct trainer *t, struct error *reterr)
@@ -200,6 +207,16 @@ static int open_log(struct trainer *t, struct error *reterr)
 	if (lseek(t->log_fd, 0, SEEK_END) == 0 && write(t->log_fd, head, sizeof head - 1) < 0)
 		return error_set(reterr, -errno, "%s: %m", t->options->log);
 	return 0;
+}
+
+static int add_teachers(struct trainer *t, struct error *reterr)
+{
+	const struct train_options *o = t->options;
+	int r = teachers_init(&t->teachers, t->folded, o->batch);
+
+	if (r >= 0)
+		r = teachers_add(&t->teachers, t->folded, o->batch, reterr);
+	return r < 0 || !o->teacher ? r : teachers_add(&t->teachers, o->teacher, o->batch, reterr);
 }
 
 static int trainer_init(struct trainer *t, struct error *reterr)
@@ -220,7 +237,7 @@ static int trainer_init(struct trainer *t, struct error *reterr)
 	if (r >= 0)
 		r = train_graph_new(&t->graph, t->net, o->batch, t->widths, t->single, true, reterr);
 	if (r >= 0 && o->loss.distil > 0)
-		r = train_graph_new(&t->teacher, t->folded, o->batch, 1, NULL, false, reterr);
+		r = add_teachers(t, reterr);
 	if (r < 0)
 		return r;
 	t->n_layers = t->graph->n_matrices;
@@ -275,7 +292,7 @@ struct trainer *trainer_free(struct trainer *t)
 	free(t->labels);
 	free(t->single);
 	train_graph_free(t->graph);
-	train_graph_free(t->teacher);
+	teachers_done(&t->teachers);
 	net_free(t->net);
 	net_free(t->rounded);
 	close_fdp(&t->log_fd);
@@ -318,7 +335,7 @@ static int run_width(struct trainer *t, uint32_t set, struct error *reterr)
 		r = show_inputs(t);
 	if (r < 0)
 		return r;
-	loss_gradient(&t->options->loss, out->data, t->teacher ? train_graph_output(t->teacher)->data : NULL,
+	loss_gradient(&t->options->loss, out->data, t->teachers.answers,
 		t->labels, t->options->batch, (uint32_t) out->elements, 1, out->grad,
 		&t->counters.epoch[set]);
 	if (!isfinite(t->counters.epoch[set].loss))
@@ -385,11 +402,8 @@ static int run_step(struct trainer *t, uint32_t at, struct error *reterr)
 
 	set_moment(t);
 	loader_batch(t->data, at * o->batch, o->batch, true, train_graph_input(g), t->labels);
-	if (t->teacher) {
-		memcpy(train_graph_input(t->teacher), train_graph_input(g),
-			o->batch * g->values[t->net->input].elements * sizeof(float));
-		r = train_graph_forward(t->teacher, reterr);
-	}
+	if (t->teachers.n)
+		r = teachers_ask(&t->teachers, train_graph_input(g), reterr);
 	g->training = true;
 	train_store_clear(&t->store);
 	if (r >= 0)

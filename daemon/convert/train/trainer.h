@@ -6,6 +6,7 @@
 #include "convert/train/loader.h"
 #include "convert/train/loss.h"
 #include "convert/train/method.h"
+#include "convert/train/teachers.h"
 
 /**
  * struct train_options - of a run
@@ -17,6 +18,7 @@
  * @recalibrate: batches over which the running statistics are taken anew at the end
  * @save_seconds: between checkpoints
  * @log: CSV, appended to; NULL: none
+ * @teacher: a network that is asked besides the one that is trained; NULL: none
  */
 struct train_options {
 	const struct train_method *method;
@@ -28,6 +30,7 @@ struct train_options {
 	uint64_t seed;
 	const char *checkpoint, *log;
 	const struct progress *progress;
+	const struct net *teacher;
 };
 
 /**
@@ -43,7 +46,8 @@ struct trainer {
 	const struct train_options *options;
 	struct loader *data;
 	struct net *net, *rounded;
-	struct train_graph *graph, *teacher;
+	struct train_graph *graph;
+	struct teachers teachers;
 	struct train_store store;
 	struct train_layer *layers;
 	uint32_t n_layers, widths;

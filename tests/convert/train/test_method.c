@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "convert/onnx_write.h"
+#include "convert/train/prepare.h"
 #include "convert/train/train.h"
 #include "convert/train/trainer.h"
 
@@ -95,21 +96,28 @@ static double card(const struct network *n, float bits)
 	return -1;
 }
 
+static struct net *trained(uint32_t epochs)
+{
+	_cleanup_(net_freep) struct net *small = net_small();
+	struct train t = job(train_method_find("fp32"));
+	struct net *ret = NULL;
+
+	t.import.output = file("trained.gguf");
+	t.import.evaluate = NULL;
+	t.options.scratch = true;
+	t.options.epochs = epochs;
+	t.ret_net = &ret;
+	CU_ASSERT_EQUAL_FATAL(train_net(&t, small, NULL), 0);
+	return ret;
+}
+
 /* What most methods start from: a net that was trained, but not for long. */
 static struct net *begun(void)
 {
 	static struct net *net;
-	_cleanup_(net_freep) struct net *small = net_small();
-	struct train t = job(train_method_find("fp32"));
 
-	if (net)
-		return net;
-	t.import.output = file("begun.gguf");
-	t.import.evaluate = NULL;
-	t.options.scratch = true;
-	t.options.epochs = 1;
-	t.ret_net = &net;
-	CU_ASSERT_EQUAL_FATAL(train_net(&t, small, NULL), 0);
+	if (!net)
+		net = trained(1);
 	return net;
 }
 
@@ -433,6 +441,32 @@ static void test_checkpoints_of_others_are_refused(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "other.checkpoint"));
 }
 
+/* The network itself answers nothing: the other one has taught it. The run goes on with that one only. */
+static void test_another_network_teaches(void)
+{
+	_cleanup_(net_freep) struct net *net = net_small(), *other = NULL;
+	_cleanup_(loader_freep) struct loader *l = NULL;
+	_cleanup_(trainer_freep) struct trainer *tr = NULL, *alone = NULL;
+	struct train t = job(train_method_find("fp32"));
+	struct net_node *last = &net->nodes[net->n_nodes - 1];
+	double percent = 0;
+
+	make_data();
+	memset(last->weight, 0, prepare_weights(net, last) * sizeof *last->weight);
+	memset(last->bias, 0, last->outputs * sizeof *last->bias);
+	t.options.checkpoint = file("taught.checkpoint");
+	t.options.loss.distil = 1;
+	t.options.teacher = other = trained(EPOCHS);
+	CU_ASSERT_EQUAL_FATAL(loader_open(&l, t.data, t.data_labels, &t.import.preprocess, (struct shape){8, 8, 3}, 4,
+		&t.loader, NULL), 0);
+	CU_ASSERT_EQUAL_FATAL(trainer_new(&tr, net, l, &t.options, NULL), 0);
+	CU_ASSERT_EQUAL(trainer_run(tr, NULL), 0);
+	CU_ASSERT_EQUAL(trainer_accuracy(tr, l, 0, &percent, NULL), 0);
+	CU_ASSERT(percent > 60);
+	t.options.teacher = NULL;
+	CU_ASSERT_EQUAL(trainer_new(&alone, net, l, &t.options, NULL), -ESTALE);
+}
+
 static void test_divergence_is_told(void)
 {
 	struct train t = job(train_method_find("fp32"));
@@ -483,7 +517,8 @@ int main(int argc, char **argv)
 		TEST(onnx_files_come_back),
 		TEST(training_begins_at_the_network), TEST(a_killed_run_ends_the_same),
 		TEST(longer_runs_leave_what_has_settled),
-		TEST(checkpoints_of_others_are_refused), TEST(divergence_is_told), TEST(cleanup), CU_TEST_INFO_NULL};
+		TEST(checkpoints_of_others_are_refused), TEST(another_network_teaches),
+		TEST(divergence_is_told), TEST(cleanup), CU_TEST_INFO_NULL};
 	CU_SuiteInfo suites[] = {{"method", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
 	int failed;
 
