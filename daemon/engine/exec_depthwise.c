@@ -101,7 +101,8 @@ static void sum_lines(const struct band *b, const struct part *part, const uint8
 }
 
 /* The kernel decodes and requantizes itself. */
-static void lines_to_output(const struct band *b, const struct part *part, const uint8_t **taps, int8_t *weights)
+static void lines_to_output(
+	const struct band *b, const struct part *part, const uint8_t **taps, int8_t *weights)
 {
 	const struct run *r = b->r;
 	const struct op *op = r->op;
@@ -116,7 +117,8 @@ static void lines_to_output(const struct band *b, const struct part *part, const
 		.lines = part->lines,
 		.line_stride = op->stride_h * part->width * part->channels,
 		.weights = weights,
-		.output = {b->gain + part->channel, b->bias + part->channel, v->zero_point, op->clamp_low, op->clamp_high,
+		.output = {b->gain + part->channel, b->bias + part->channel, v->zero_point, op->clamp_low,
+			op->clamp_high,
 			(uint8_t *) run_output(r) + part->line * out_line + part->channel, v->shape.channels},
 		.out_line = out_line,
 	};
@@ -143,7 +145,8 @@ static void band_task(void *userdata, uint32_t task, uint32_t thread)
 
 	part.channels = MIN_OF(s->rows_per_block, out->channels - part.channel);
 	part.lines = MIN_OF(s->columns_per_tile, out->height - part.line);
-	pad_lines(r, (struct lines){part.channel, part.channels, part.line, part.lines, part.width}, part.scratch);
+	pad_lines(r, (struct lines){part.channel, part.channels, part.line, part.lines, part.width},
+		part.scratch);
 	(s->to_output ? lines_to_output : sum_lines)(b, &part, taps, (int8_t *) (part.scratch + s->kernel_at));
 }
 

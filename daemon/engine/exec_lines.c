@@ -18,7 +18,8 @@ static void pad_line(const struct run *r, const struct lines *l, int64_t y, uint
 		memset(to, in->zero_point, l->width * n);
 		return;
 	}
-	from = (const uint8_t *) run_input(r, 0) + (size_t) y * in->shape.width * in->shape.channels + l->channel;
+	from = (const uint8_t *) run_input(r, 0) +
+	       (size_t) y * in->shape.width * in->shape.channels + l->channel;
 	memset(to, in->zero_point, (size_t) inside * n);
 	if (n == in->shape.channels)
 		memcpy(to + (size_t) inside * n, from, (size_t) (end - inside) * n);

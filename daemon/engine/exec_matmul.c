@@ -3,7 +3,8 @@
  * Convolutions as matrix products. A task takes a tile of output pixels, and where these are few
  * also just some rows of the matrix:
  *
- *	gather the tile's columns into scratch, or just pad its lines for a kernel that finds them there, pack them to bits for a bits kernel (or gather bits)
+ *	gather the tile's columns into scratch, pack them to bits for a bits kernel (or gather bits); or
+ *		just pad its lines for a kernel that finds columns there
  *	for each block of rows: kernel -> sums in scratch -> requantize -> the output's pixels,
  *		or kernel -> the output's pixels, where it can
  */
@@ -41,7 +42,8 @@ static void pack_columns(const struct run *r, const uint8_t *u8, uint32_t count,
 }
 
 /* Nothing is gathered: the kernel finds the taps in the lines of the image. */
-static void find_image(const struct run *r, uint64_t first, uint32_t count, uint8_t *scratch, struct kernel_columns *ret)
+static void find_image(const struct run *r, uint64_t first, uint32_t count, uint8_t *scratch,
+	struct kernel_columns *ret)
 {
 	const struct step *s = r->step;
 	const struct op *op = r->op;
@@ -59,7 +61,8 @@ static void find_image(const struct run *r, uint64_t first, uint32_t count, uint
 		pad_lines(r, (struct lines){0, in->channels, y, count / out->width, width}, scratch);
 		ret->u8 = scratch;
 	} else {
-		ret->u8 = (const uint8_t *) run_input(r, 0) + (lines ? y * ret->line_step : first * in->channels);
+		ret->u8 = (const uint8_t *) run_input(r, 0) +
+			  (lines ? y * ret->line_step : first * in->channels);
 	}
 }
 
@@ -240,7 +243,9 @@ static void cut(struct product *p, uint32_t threads)
 	struct product best = cut_into(p, tiles, 1);
 
 	for (uint32_t i = 0; i < ARRAY_SIZE(parts) && threads > 1; i++) {
-		const uint64_t step = threads % parts[i] == 0 ? threads / parts[i] : parts[i] % threads == 0 ? 1 : threads;
+		const uint64_t step = parts[i] == 2 && threads % 2 == 0 ? threads / 2 :
+				      parts[i] < threads                ? threads :
+									  1;
 
 		for (uint64_t n = divide_up(tiles, step) * step, end = n + step; n <= end; n += step) {
 			const struct product c = cut_into(p, n, parts[i]);

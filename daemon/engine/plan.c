@@ -112,7 +112,8 @@ static bool has_padding(const struct op *op)
 /* Output pixels whose columns lie next to each other, whatever line they are of. */
 static bool is_pointwise(const struct op *op)
 {
-	return op->kernel_h == 1 && op->kernel_w == 1 && op->stride_h == 1 && op->stride_w == 1 && !has_padding(op);
+	return op->kernel_h == 1 && op->kernel_w == 1 && op->stride_h == 1 && op->stride_w == 1 &&
+	       !has_padding(op);
 }
 
 static bool is_direct(const struct step *s, const struct value *in)
@@ -124,7 +125,8 @@ static bool is_direct(const struct step *s, const struct value *in)
 
 static bool reaches_outside(const struct op *op, const struct shape *in, const struct shape *out)
 {
-	return has_padding(op) || plan_padded_width(op, out) > in->width || plan_reached_lines(op, out->height) > in->height;
+	return has_padding(op) || plan_padded_width(op, out) > in->width ||
+	       plan_reached_lines(op, out->height) > in->height;
 }
 
 /* Lines of fewer pixels do not fill the kernels, of more they do not fit scratch. */
@@ -135,7 +137,8 @@ static bool is_image(const struct step *s, const struct value *in, const struct 
 	if (!s->kernel->image || s->direct || op->groups > 1 || op->dilation_w > 1 ||
 		op->kernel_w * in->shape.channels % 4 != 0)
 		return false;
-	return is_pointwise(op) || (out->shape.width >= IMAGE_WIDTH_MIN && out->shape.width <= TILE_COLUMNS_MAX);
+	return is_pointwise(op) ||
+	       (out->shape.width >= IMAGE_WIDTH_MIN && out->shape.width <= TILE_COLUMNS_MAX);
 }
 
 /*
@@ -170,7 +173,8 @@ static size_t column_bytes(const struct step *s, const struct value *in)
  * What fits near the processor, in tiles of one size, so that the last one is not a crumb. Sums of all
  * rows together leave in long runs, if that does not take much of the tile.
  */
-static uint32_t tile_columns(const struct step *s, const struct value *in, const struct value *out, uint32_t rows)
+static uint32_t tile_columns(
+	const struct step *s, const struct value *in, const struct value *out, uint32_t rows)
 {
 	uint64_t all = (uint64_t) out->shape.height * out->shape.width;
 	uint64_t like = s->kernel->columns_per_tile;
@@ -225,7 +229,8 @@ static int convolution_init(
 	s->packed_bytes = packed_bytes(s, &in->shape);
 	s->image = is_image(s, in, out);
 	s->padded = s->image && reaches_outside(op, &in->shape, &out->shape);
-	s->tile_unit = s->image && !is_pointwise(op) ? out->shape.width : MIN_OF(s->kernel->columns_per_tile, COLUMNS_UNIT);
+	s->tile_unit = s->image && !is_pointwise(op) ? out->shape.width :
+						       MIN_OF(s->kernel->columns_per_tile, COLUMNS_UNIT);
 	s->columns_per_tile = tile_columns(s, in, out, rows);
 	s->rows_per_block = block_rows(s, rows);
 	if (s->rows_per_block == rows && op->groups == 1 && out->element == ELEMENT_U8 && !s->to_output)

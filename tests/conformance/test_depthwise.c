@@ -13,8 +13,8 @@
 #define SIDE_MAX 9
 #define ARENA_BYTES (1u << 20)
 
-static struct arena arena_plane[BITS_PLANES_MAX], arena_step, arena_base, arena_level, arena_image, arena_weights,
-	arena_gain, arena_bias, arena_out;
+static struct arena arena_plane[BITS_PLANES_MAX], arena_step, arena_base, arena_level, arena_image,
+	arena_weights, arena_gain, arena_bias, arena_out;
 
 /*
  * struct drawn - one convolution
@@ -70,7 +70,8 @@ static void draw_levels(struct drawn *c)
 	int8_t *level = arena_buffer(&arena_level, n, 1, c->at_end);
 
 	for (size_t i = 0; i < n; i++)
-		level[i] = (int8_t) (plain ? MAX_OF((int32_t) (i % 256) - 128, -127) : (int32_t) random_below(255) - 127);
+		level[i] = (int8_t) (plain ? MAX_OF((int32_t) (i % 256) - 128, -127) :
+					     (int32_t) random_below(255) - 127);
 	if (plain && random_below(2))
 		level[random_below((uint32_t) n)] = 5;
 	c->w.level = level;
@@ -90,7 +91,8 @@ static const float *draw_floats(struct arena *a, const struct drawn *c, float ra
 static void draw_image(struct drawn *c, uint32_t side, uint32_t stride)
 {
 	const uint32_t channels = c->w.rows;
-	const size_t width = (size_t) (c->d.width - 1) * stride + side, lines = (c->d.lines - 1) * stride + side;
+	const size_t width = (size_t) (c->d.width - 1) * stride + side;
+	const size_t lines = (c->d.lines - 1) * stride + side;
 	const size_t bytes = width * lines * channels;
 	uint8_t *image = arena_buffer(&arena_image, bytes, 1, c->at_end);
 
@@ -126,8 +128,8 @@ static void draw(struct drawn *c, uint32_t i)
 	*c = (struct drawn){.at_end = i % 4};
 	c->w = (struct kernel_matrix){.rows = 1 + i % DEPTHWISE_CHANNELS_MAX, .words = 1, .groups = 1,
 		.group_words = 1, .planes = 1 + random_below(8)};
-	c->d = (struct kernel_depthwise){.taps = c->taps, .n_taps = side * side, .width = 1 + random_below(SIDE_MAX),
-		.lines = 1 + random_below(4)};
+	c->d = (struct kernel_depthwise){.taps = c->taps, .n_taps = side * side,
+		.width = 1 + random_below(SIDE_MAX), .lines = 1 + random_below(4)};
 	c->row_bits = bits_row_bits(c->d.n_taps, true);
 	draw_planes(c);
 	if (random_below(2))
@@ -179,8 +181,9 @@ static bool check(const struct kernel *k, const struct drawn *c)
 			good = good && is_gap(out + c->w.rows, c->gap);
 	}
 	if (!good)
-		printf("%s: differs, %u channels %u taps %u planes%s, %u x %u pixels %u apart\n", k->name, c->w.rows,
-			c->d.n_taps, c->w.planes, c->w.level ? " level" : "", c->d.lines, c->d.width, c->d.pixel_stride);
+		printf("%s: differs, %u channels %u taps %u planes%s, %u x %u pixels %u apart\n", k->name,
+			c->w.rows, c->d.n_taps, c->w.planes, c->w.level ? " level" : "", c->d.lines, c->d.width,
+			c->d.pixel_stride);
 	return good;
 }
 
@@ -203,8 +206,8 @@ static void test_from_planes_to_bytes(void)
 
 static void test_arenas(void)
 {
-	struct arena *all[] = {&arena_step, &arena_base, &arena_level, &arena_image, &arena_weights, &arena_gain,
-		&arena_bias, &arena_out};
+	struct arena *all[] = {&arena_step, &arena_base, &arena_level, &arena_image, &arena_weights,
+		&arena_gain, &arena_bias, &arena_out};
 
 	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
 		arena_init(all[i], ARENA_BYTES);

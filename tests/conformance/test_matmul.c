@@ -209,8 +209,8 @@ static bool check_output(const struct kernel *k, const struct kernel_matrix *w, 
 	memset(o.out, ARENA_CANARY, bytes);
 	k->matmul_u8(w, x, acc, arena_buffer(&arena_scratch, scratch_bytes, 64, c->at_end), &o);
 	for (uint32_t n = 0; n < c->count; n++) {
-		scalar_of(KERNEL_REQUANTIZE)->requantize(expected + (size_t) n * c->rows, c->rows, o.gain, o.bias,
-			o.zero_point, o.low, o.high, row);
+		scalar_of(KERNEL_REQUANTIZE)->requantize(expected + (size_t) n * c->rows, c->rows, o.gain,
+			o.bias, o.zero_point, o.low, o.high, row);
 		good = good && memcmp(row, o.out + n * stride, c->rows) == 0;
 		for (uint32_t i = c->rows; i < stride && n + 1 < c->count; i++)
 			good = good && o.out[n * stride + i] == ARENA_CANARY;
@@ -303,7 +303,8 @@ static void make_image(struct kernel_columns *x, struct kernel_columns *gathered
 	const struct kernel_matrix *w, const struct shape_case *c)
 {
 	const size_t stride = (size_t) w->words * 64;
-	const size_t bytes = (i->lines - 1) * i->line_step + (i->width - 1) * i->step + (i->runs - 1) * i->run_step + i->run;
+	const size_t bytes = (i->lines - 1) * i->line_step + (i->width - 1) * i->step +
+			     (i->runs - 1) * i->run_step + i->run;
 	uint8_t *image = arena_buffer(&arena_image, bytes, 1, c->at_end);
 	uint8_t *u8 = arena_buffer(&arena_x, c->count * stride, 64, c->at_end);
 
@@ -311,8 +312,8 @@ static void make_image(struct kernel_columns *x, struct kernel_columns *gathered
 	memset(u8, 0, c->count * stride);
 	for (uint32_t n = 0; n < c->count; n++)
 		for (uint32_t r = 0; r < i->runs; r++)
-			memcpy(u8 + n * stride + r * i->run,
-				image + n / i->width * i->line_step + n % i->width * i->step + r * i->run_step, i->run);
+			memcpy(u8 + n * stride + r * i->run, image + n / i->width * i->line_step +
+				n % i->width * i->step + r * i->run_step, i->run);
 	*gathered = (struct kernel_columns){.count = c->count, .u8 = u8, .values = c->columns};
 	*x = *gathered;
 	x->u8 = image;

@@ -73,6 +73,6 @@ void add_avx512(const struct kernel_add *p, const uint8_t *a, const uint8_t *b, 
 		_mm512_storeu_si512(out + i, add_16(&s, _mm512_loadu_si512(a + i), _mm512_loadu_si512(b + i)));
 	rest = (UINT64_C(1) << (count - i)) - 1;
 	if (rest)
-		_mm512_mask_storeu_epi8(out + i, rest,
-			add_16(&s, _mm512_maskz_loadu_epi8(rest, a + i), _mm512_maskz_loadu_epi8(rest, b + i)));
+		_mm512_mask_storeu_epi8(out + i, rest, add_16(&s, _mm512_maskz_loadu_epi8(rest, a + i),
+							       _mm512_maskz_loadu_epi8(rest, b + i)));
 }

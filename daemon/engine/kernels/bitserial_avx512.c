@@ -22,8 +22,8 @@
 #define INLINED static inline __attribute__((always_inline))
 
 /*
- * struct bits_scratch - one block of ROWS rows and BLOCK_WORDS words, words of rows side by side. What planes leave of
- * scratch is for columns.
+ * struct bits_scratch - one block of ROWS rows and BLOCK_WORDS words, words of rows side by side. What
+ * planes leave of scratch is for columns.
  * @scale: of each plane of each group that the block meets, the step
  * @base: of each pair of units, one in each half
  * @column: of each column plane after plane, the least significant first
@@ -583,8 +583,8 @@ void bitserial_avx512(const struct kernel_matrix *w, const struct kernel_columns
 	multiply_tiles(w, x, acc, acc_stride, scratch, NULL);
 }
 
-void bitserial_avx512_u8(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc, void *scratch,
-	const struct kernel_output *o)
+void bitserial_avx512_u8(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	void *scratch, const struct kernel_output *o)
 {
 	multiply_tiles(w, x, acc, w->rows, scratch, o);
 }

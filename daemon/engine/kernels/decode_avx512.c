@@ -217,13 +217,13 @@ void decode_avx512(const struct kernel_matrix *w, const struct kernel_columns *x
 		multiply_row(w, x, r, acc, acc_stride);
 }
 
-void decode_avx512_u8(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc, void *scratch,
-	const struct kernel_output *o)
+void decode_avx512_u8(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	void *scratch, const struct kernel_output *o)
 {
 	if (x->count > 2 || x->run)
 		return multiply_tiles(w, x, acc, w->rows, scratch, o);
 	decode_avx512(w, x, acc, w->rows, scratch);
 	for (uint32_t n = 0; n < x->count; n++)
-		requantize_avx512(acc + (size_t) n * w->rows, w->rows, o->gain, o->bias, o->zero_point, o->low, o->high,
-			o->out + n * o->stride);
+		requantize_avx512(acc + (size_t) n * w->rows, w->rows, o->gain, o->bias, o->zero_point,
+			o->low, o->high, o->out + n * o->stride);
 }

@@ -157,8 +157,8 @@ void decode_gfni(const struct kernel_matrix *w, const struct kernel_columns *x, 
 	multiply_tiles(w, x, acc, acc_stride, scratch, NULL);
 }
 
-void decode_gfni_u8(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc, void *scratch,
-	const struct kernel_output *o)
+void decode_gfni_u8(const struct kernel_matrix *w, const struct kernel_columns *x, int32_t *acc,
+	void *scratch, const struct kernel_output *o)
 {
 	multiply_tiles(w, x, acc, w->rows, scratch, o);
 }

@@ -203,8 +203,8 @@ static void multiply_line(struct tile *t, uint32_t count)
 }
 
 /* Where the columns of words [first, first + words) are. */
-static inline void find_quads(
-	struct tile *t, const struct kernel_matrix *w, const struct kernel_columns *x, uint32_t first, uint32_t words)
+static inline void find_quads(struct tile *t, const struct kernel_matrix *w,
+	const struct kernel_columns *x, uint32_t first, uint32_t words)
 {
 	const uint32_t at = first * 64;
 

@@ -21,7 +21,8 @@ struct quads {
 
 /*
  * struct pass - up to GROUPS_MAX * 4 taps of up to 64 channels
- * @lane: how many channels of each lane exist, as a mask; @lane_channels: of the lanes of one pixel, if all did
+ * @lane: how many channels of each lane exist, as a mask
+ * @lane_channels: of the lanes of one pixel, if all existed
  * @from, @to: where lane l begins, from the first lane in the image and in the sums
  * @add: add to the sums of an earlier pass
  */
@@ -316,7 +317,8 @@ void depthwise_vnni_u8(const struct kernel_matrix *w, uint32_t row_bits, const s
 		const size_t at = y * d->line_stride;
 		uint8_t *out = d->output.out + y * d->out_line;
 
-		finish_line(&b, at, out, together, pixels, (size_t) pixels * d->pixel_stride, pixels * d->output.stride);
+		finish_line(&b, at, out, together, pixels, (size_t) pixels * d->pixel_stride,
+			pixels * d->output.stride);
 		finish_line(&last, at + (size_t) together * d->pixel_stride, out + together * d->output.stride,
 			d->width - together, 1, d->pixel_stride, d->output.stride);
 	}

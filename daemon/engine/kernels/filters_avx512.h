@@ -23,7 +23,8 @@ static inline void load_filters(struct filters *f, const struct kernel_matrix *w
 
 	for (uint32_t i = 0; i < w->planes; i++) {
 		f->low[i] = _mm512_maskz_loadu_epi16((__mmask32) all, w->plane[i]);
-		f->high[i] = _mm512_maskz_loadu_epi16((__mmask32) (all >> 32), (const uint16_t *) w->plane[i] + 32);
+		f->high[i] = _mm512_maskz_loadu_epi16(
+			(__mmask32) (all >> 32), (const uint16_t *) w->plane[i] + 32);
 	}
 }
 
@@ -49,7 +50,8 @@ static inline void load_steps(const struct kernel_matrix *w, __m512i step[BITS_P
 				bytes[i][r] = (int8_t) w->step[(size_t) r * w->planes + i];
 	}
 	for (uint32_t i = 0; i < w->planes; i++)
-		step[i] = w->level ? _mm512_set1_epi8((char) (1u << (w->planes - 1 - i))) : _mm512_load_si512(bytes[i]);
+		step[i] = w->level ? _mm512_set1_epi8((char) (1u << (w->planes - 1 - i))) :
+				     _mm512_load_si512(bytes[i]);
 }
 
 static inline bool all_plain(const struct kernel_matrix *w)
@@ -63,7 +65,8 @@ static inline bool all_plain(const struct kernel_matrix *w)
 }
 
 /* depthwise_decode(), all filters at once where they are of the most frequent kind. */
-static inline void filters_decode(const struct kernel_matrix *w, uint32_t row_bits, uint32_t taps, int8_t *weights)
+static inline void filters_decode(
+	const struct kernel_matrix *w, uint32_t row_bits, uint32_t taps, int8_t *weights)
 {
 	__m512i step[BITS_PLANES_MAX], base;
 	struct filters f;

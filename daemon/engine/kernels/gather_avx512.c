@@ -30,7 +30,7 @@ static void gather_line(const struct kernel_gather *g, int64_t y, int64_t x, uin
 	}
 }
 
-/* The last up to 64 bytes of a line of taps, by the narrowest moves: wider ones cross more lines of the cache. */
+/* The last up to 64 bytes of a line of taps. Wider moves than needed would cross more lines of the cache. */
 INLINED void copy_last(const uint8_t *from, uint8_t *to, size_t n)
 {
 	const __mmask64 last = first_ones((int64_t) ((n - 1) % CHUNK + 1));

@@ -134,7 +134,8 @@ typedef void depthwise_fn(const int8_t *weights, uint32_t n_taps, uint32_t chann
 
 /**
  * struct kernel_depthwise - lines of the output of a depthwise convolution, of up to 64 channels
- * @taps: [n_taps], at most DEPTHWISE_TAPS_MAX, as above, of the first line; @line_stride: bytes to the next one's
+ * @taps: [n_taps], at most DEPTHWISE_TAPS_MAX, as above, of the first line
+ * @line_stride: bytes from the taps of a line to those of the next one
  * @weights: [n_taps][channels], where they may be decoded to
  * @output: its columns are pixels; @out_line: bytes from a line of the output to the next one
  */
@@ -151,7 +152,8 @@ struct kernel_depthwise {
 #define DEPTHWISE_CHANNELS_MAX 64
 
 /** depthwise_u8_fn - the same from planes to bytes: @w has the channels as rows, @row_bits apart (bits.h) */
-typedef void depthwise_u8_fn(const struct kernel_matrix *w, uint32_t row_bits, const struct kernel_depthwise *d);
+typedef void depthwise_u8_fn(
+	const struct kernel_matrix *w, uint32_t row_bits, const struct kernel_depthwise *d);
 
 /**
  * struct kernel_gather - columns of a convolution whose taps of one line are neighbours in memory

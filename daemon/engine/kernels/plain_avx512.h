@@ -9,8 +9,8 @@
 /* Of 256 levels: is each one 128 less than its index, -127 the least? */
 static inline bool is_plain(const int8_t *level)
 {
-	const __m512i ramp = _mm512_cvtepi8_epi16(_mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
-		16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31));
+	const __m512i ramp = _mm512_cvtepi8_epi16(_mm256_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+		13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31));
 	__mmask32 differ = 0;
 
 	for (int i = 0; i < 256; i += 32) {

@@ -11,6 +11,7 @@ void sum_avx512(const uint8_t *in, uint32_t count, int32_t *acc)
 		const __mmask16 mask = (__mmask16) (count - i >= VALUES ? 0xffff : (1u << (count - i)) - 1);
 		__m512i v = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, in + i));
 
-		_mm512_mask_storeu_epi32(acc + i, mask, _mm512_add_epi32(v, _mm512_maskz_loadu_epi32(mask, acc + i)));
+		v = _mm512_add_epi32(v, _mm512_maskz_loadu_epi32(mask, acc + i));
+		_mm512_mask_storeu_epi32(acc + i, mask, v);
 	}
 }
