@@ -53,8 +53,8 @@ static void find_image(const struct run *r, uint64_t first, uint32_t count, uint
 	const size_t width = s->padded ? plan_padded_width(op, out) : in->width, line = width * in->channels;
 
 	ret->run = op->kernel_w * in->channels;
-	ret->run_step = op->dilation_h * line;
-	ret->step = op->stride_w * in->channels;
+	ret->run_step = line;
+	ret->step = (size_t) op->stride_w * in->channels;
 	ret->width = lines ? out->width : count;
 	ret->line_step = op->stride_h * line;
 	if (s->padded) {

@@ -129,16 +129,24 @@ static bool reaches_outside(const struct op *op, const struct shape *in, const s
 	       plan_reached_lines(op, out->height) > in->height;
 }
 
-/* Lines of fewer pixels do not fill the kernels, of more they do not fit scratch. */
+/*
+ * Lines of fewer pixels do not fill the kernels, of more they do not fit scratch. And padded
+ * lines take no more of it than gathered columns would, however far a file likes a kernel to reach.
+ */
 static bool is_image(const struct step *s, const struct value *in, const struct value *out)
 {
 	const struct op *op = s->op;
+	const uint32_t width = out->shape.width;
 
-	if (!s->kernel->image || s->direct || op->groups > 1 || op->dilation_w > 1 ||
+	if (!s->kernel->image || s->direct || op->groups > 1 || op->dilation_w > 1 || op->dilation_h > 1 ||
 		op->kernel_w * in->shape.channels % 4 != 0)
 		return false;
-	return is_pointwise(op) ||
-	       (out->shape.width >= IMAGE_WIDTH_MIN && out->shape.width <= TILE_COLUMNS_MAX);
+	if (is_pointwise(op))
+		return true;
+	if (width < IMAGE_WIDTH_MIN || width > TILE_COLUMNS_MAX)
+		return false;
+	return !reaches_outside(op, &in->shape, &out->shape) ||
+	       (op->stride_h <= op->kernel_h && op->stride_w <= op->kernel_w);
 }
 
 /*
