@@ -447,6 +447,48 @@ static void test_wide_padding_is_not_packed(void)
 	free(g);
 }
 
+/* Columns that kernels find in lines: whole windows, borders, strides, pixels side by side and of several blocks. */
+static void test_columns_in_lines(void)
+{
+	static const struct graph_window windows[] = {{.height = 3, .width = 3, .top = 1, .left = 1, .bottom = 1, .right = 1},
+		{.height = 3, .width = 3, .stride_h = 2, .stride_w = 2, .left = 2, .bottom = 1}, {.height = 3, .width = 2},
+		{.stride_h = 2, .stride_w = 2}, {.height = 1, .width = 1}, {.height = 5, .width = 1, .top = 4, .bottom = 3},
+		{.height = 2, .width = 2, .dilation_h = 2}, {.stride_h = 3, .stride_w = 2, .top = 1, .left = 1}};
+	static const uint32_t channels[] = {4, 20, 64, 132};
+	struct graph *g = malloc(sizeof *g);
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(channels) * ARRAY_SIZE(windows); i++) {
+		uint32_t x;
+
+		graph_init(g, 120 + i);
+		x = graph_input(g, 19, 16 + i % 3, channels[i % ARRAY_SIZE(channels)]);
+		x = graph_convolution(g, x, 33, windows[i / ARRAY_SIZE(channels)]);
+		(void) graph_to_float(g, x);
+		check_graph(g, i % 2 ? THREADS : 2);
+		graph_done(g);
+	}
+	free(g);
+}
+
+/* As for planes: what a kernel strides over is not copied. */
+static void test_wide_padding_is_not_copied(void)
+{
+	struct graph *g = malloc(sizeof *g);
+
+	for (uint32_t pad = 1; pad <= 4000; pad += 3999) {
+		struct graph_window w = {.top = pad, .left = pad, .right = pad, .stride_h = pad, .stride_w = (pad + 4) / 4};
+		_cleanup_(plan_unrefp) struct plan *plan = NULL;
+
+		graph_init(g, 91);
+		(void) graph_to_float(g, graph_convolution(g, graph_input(g, 9, 7, 8), 16, w));
+		check_graph(g, 2);
+		CU_ASSERT_EQUAL_FATAL(plan_new(&plan, &g->model, cpu_flags(), NULL), 0);
+		CU_ASSERT_TRUE(plan->scratch_bytes < 1024 * 1024);
+		graph_done(g);
+	}
+	free(g);
+}
+
 /* Channels in several blocks, lines in several bands. */
 static void test_large_depthwise(void)
 {
@@ -587,6 +629,6 @@ static void test_thread_pools_end(void)
 
 TEST_MAIN("exec", TEST(thread_pools), TEST(random_graphs), TEST(large_products),
 	TEST(long_rows_and_columns), TEST(narrow_activations), TEST(packed_pixels),
-	TEST(wide_padding_is_not_packed), TEST(large_depthwise),
+	TEST(wide_padding_is_not_packed), TEST(columns_in_lines), TEST(wide_padding_is_not_copied), TEST(large_depthwise),
 	TEST(every_width), TEST(a_workspace_serves_many_plans), TEST(running_allocates_nothing),
 	TEST(pixels_need_tables), TEST(thread_pools_end))
