@@ -261,7 +261,7 @@ int gptq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t en
 		return r;
 	r = work_init(&w, c, together, m, options->favour_top);
 	if (r >= 0)
-		r = refine_init(&refine, c, together, 1);
+		r = refine_init(&refine, c, together);
 	if (r < 0)
 		return r;
 	for (uint32_t row = first; row < end; row += together) {

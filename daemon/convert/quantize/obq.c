@@ -14,7 +14,7 @@
  *	w -= y U,  y U = e in the columns of the group
  *
  * so a row takes columns * group^2 + columns^2 steps rather than columns^3. A row of one group is the method of the
- * paper exactly. What is ours: in the end single codes move where that makes the error smaller (refine.h).
+ * paper exactly. What is ours: at one plane, codes move once more where that makes the error smaller (refine.h).
  */
 #include <errno.h>
 #include <math.h>
@@ -194,12 +194,17 @@ static void run_group_of_rows(struct work *w, uint32_t first, uint32_t begin, ui
 	}
 }
 
-/* One code at a time, with all scales of a row fitted together between rounds, as far as the error falls. */
+/*
+ * One code at a time, with all scales of a row fitted together between rounds, as far as the error falls. With
+ * one plane no weight is ever pushed out of the codebook, so the greedy order leaves much: four points of ResNet-20.
+ * With more planes what falls is the error of the calibration samples alone: networks that have few agree less with
+ * fp32 afterwards.
+ */
 static int refine_codes(struct coded *c, const float *weights, uint32_t first, uint32_t end, const struct metric *m)
 {
 	_cleanup_(refine_done) struct refine refine = {0};
 	uint32_t together = MIN_OF(end - first, (uint32_t) ROWS_TOGETHER);
-	int r = refine_init(&refine, c, together, c->planes);
+	int r = refine_init(&refine, c, together);
 
 	for (uint32_t row = first; r >= 0 && row < end; row += together) {
 		size_t at = (size_t) row * c->columns;
@@ -230,6 +235,7 @@ int obq_rows(struct coded *c, const float *weights, uint32_t first, uint32_t end
 		make_start(&w, begin, n);
 		run_group_of_rows(&w, first, begin, n);
 	}
-	r = refine_codes(c, weights, first, end, m);
+	if (c->planes == 1)
+		r = refine_codes(c, weights, first, end, m);
 	return r < 0 ? r : codebook_finish(c, weights, first, end, m);
 }

@@ -15,18 +15,16 @@
 
 /**
  * struct refine_row - one row
- * @narrowest: widths below it do not count
  * @value: [planes][groups][codes], what the prefix of a code means
  * @gradient: [planes][columns], H (w - decoded); @target: [columns], H w
  * @moving: the last round moved a code; @moved: this one did
  */
 struct refine_row {
-	uint32_t narrowest;
 	double *value, *gradient, *target, lambda[BITS_PLANES_MAX];
 	bool moving, moved;
 };
 
-int refine_init(struct refine *r, const struct coded *c, uint32_t rows, uint32_t narrowest)
+int refine_init(struct refine *r, const struct coded *c, uint32_t rows)
 {
 	r->rows = rows;
 	r->row = calloc(rows, sizeof *r->row);
@@ -37,7 +35,6 @@ int refine_init(struct refine *r, const struct coded *c, uint32_t rows, uint32_t
 	for (uint32_t i = 0; i < rows; i++) {
 		struct refine_row *row = &r->row[i];
 
-		row->narrowest = narrowest;
 		row->value = calloc(((size_t) c->planes * c->groups) << c->planes, sizeof *row->value);
 		row->gradient = calloc((size_t) c->planes * c->columns, sizeof *row->gradient);
 		row->target = calloc(c->columns, sizeof *row->target);
@@ -127,7 +124,7 @@ static double width_error(const struct refine_row *r, const struct coded *c, con
 static void choose_lambda(
 	struct refine_row *r, const struct coded *c, const uint8_t *codes, const float *weights)
 {
-	for (uint32_t p = r->narrowest; p <= c->planes; p++) {
+	for (uint32_t p = 1; p <= c->planes; p++) {
 		double error = width_error(r, c, codes, weights, p);
 
 		r->lambda[p - 1] = error > 0 ? 1 / error : 0;
@@ -141,7 +138,7 @@ static double move_cost(const struct refine_row *r, const struct coded *c, uint3
 	uint32_t group = column / c->group_columns;
 	double cost = 0;
 
-	for (uint32_t p = r->narrowest; p <= c->planes; p++) {
+	for (uint32_t p = 1; p <= c->planes; p++) {
 		const double *value = group_values(r, c, p, group);
 		double step = value[code] - value[old];
 
@@ -174,7 +171,7 @@ static void move_code(struct refine_row *r, const struct coded *c, uint32_t colu
 {
 	const double *h = m->h + (size_t) column * m->columns;
 
-	for (uint32_t p = r->narrowest; p <= c->planes; p++) {
+	for (uint32_t p = 1; p <= c->planes; p++) {
 		const double *value = group_values(r, c, p, column / c->group_columns);
 		double step = value[code] - value[old],
 		       *gradient = r->gradient + (size_t) (p - 1) * c->columns;
@@ -241,7 +238,7 @@ void refine_rows(struct refine *r, uint32_t rows, const struct coded *c, uint8_t
 		for (uint32_t i = 0; i < rows; i++) {
 			size_t at = (size_t) i * c->columns;
 
-			for (uint32_t p = r->row[i].narrowest; p <= c->planes; p++) {
+			for (uint32_t p = 1; p <= c->planes; p++) {
 				equations_solve(&r->equations[i], p);
 				make_width(&r->row[i], &r->equations[i], c, p);
 			}

@@ -51,11 +51,8 @@ struct refine {
 	double *factor, **to;
 };
 
-/**
- * refine_init() - @rows: 1..ROWS_TOGETHER, the most that will go together
- * @narrowest: widths from this one on count: 1 for nested planes, c->planes where one width is made
- */
-int refine_init(struct refine *r, const struct coded *c, uint32_t rows, uint32_t narrowest);
+/** refine_init() - @rows: 1..ROWS_TOGETHER, the most that will go together */
+int refine_init(struct refine *r, const struct coded *c, uint32_t rows);
 void refine_done(struct refine *r);
 
 /**
