@@ -12,7 +12,7 @@
 
 #define COLUMNS_MAX 2200
 #define ROWS_MAX 70
-#define COUNT_MAX 80
+#define COUNT_MAX 300
 #define ARENA_BYTES (4u << 20)
 
 static struct arena arena_plane[BITS_PLANES_MAX], arena_step, arena_base, arena_level, arena_x,
@@ -439,6 +439,21 @@ static void check_long_rows(enum kernel_op op)
 		}
 }
 
+/* More columns than scratch has room for, of few planes and of many. */
+static void check_many_columns(enum kernel_op op)
+{
+	for (uint32_t planes = 1; planes <= BITS_PLANES_MAX; planes++)
+		for (uint32_t activations = 1; activations <= KERNEL_BITS_MAX; activations++) {
+			struct shape_case c = draw(op);
+
+			c.columns = 1 + random_below(2 * c.columns);
+			c.count = COUNT_MAX - random_below(24);
+			c.planes = planes;
+			c.activation_planes = activations;
+			CU_ASSERT(check_case(op, &c));
+		}
+}
+
 /* The judge itself, against the definition of one weight. */
 static void check_scalar(enum kernel_op op)
 {
@@ -496,6 +511,16 @@ static void test_bits_long_rows(void)
 	check_long_rows(KERNEL_MATMUL_BITS);
 }
 
+static void test_matmul_many_columns(void)
+{
+	check_many_columns(KERNEL_MATMUL);
+}
+
+static void test_bits_many_columns(void)
+{
+	check_many_columns(KERNEL_MATMUL_BITS);
+}
+
 static void test_bits_shapes(void)
 {
 	check_shapes(KERNEL_MATMUL_BITS);
@@ -527,4 +552,5 @@ static void test_arenas(void)
 
 TEST_MAIN("matmul", TEST(arenas), TEST(scalar_is_the_definition), TEST(matmul_shapes),
 	TEST(matmul_limits), TEST(matmul_drawn), TEST(matmul_long_rows), TEST(bits_long_rows),
-	TEST(matmul_from_images), TEST(bits_shapes), TEST(bits_limits), TEST(bits_drawn))
+	TEST(matmul_many_columns), TEST(bits_many_columns), TEST(matmul_from_images),
+	TEST(bits_shapes), TEST(bits_limits), TEST(bits_drawn))
