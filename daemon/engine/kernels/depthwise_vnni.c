@@ -309,7 +309,7 @@ void depthwise_vnni_u8(const struct kernel_matrix *w, uint32_t row_bits, const s
 
 	filters_decode(w, row_bits, d->n_taps, d->weights);
 	band_start(&b, d, d->weights, channels, pixels);
-	band_start(&last, d, d->weights, channels, pixels);
+	last = b;
 	for (uint32_t i = LANES / pixels; i < LANES; i++)
 		last.pass.lane[i] = 0;
 	last.whole_in = last.whole_out = false;
