@@ -56,7 +56,7 @@ static int open_file(struct real_network *f, struct error *e)
 	int r;
 
 	if (model < 0)
-		return error_set(e, errno, "%s", f->path);
+		return error_set(e, -errno, "%s: %m", f->path);
 	r = network_open(&f->network, model, e);
 	if (r >= 0)
 		r = dataset_open(&f->data, data_path("cifar10_test_5000.bin"), NULL, e);
