@@ -17,7 +17,7 @@
 #include "convert/quantize/gptq.h"
 #include "convert/quantize/rank_update.h"
 
-#define TASK_ROWS 8
+#define TASK_ROWS 16
 #define ROUNDS 20
 /* Of a width against the one with a plane less. */
 #define WIDTH_WEIGHT 2.0

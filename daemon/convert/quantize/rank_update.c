@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Tiles of @from are copied together first: its rows are whole pages apart, where they would evict one another.
- * A tile then stays in the first cache while four rows at a time pass over it in registers.
+ * A tile then stays in the second cache while four rows at a time pass over it in registers. It is as wide as that
+ * because the factors of four rows are sorted out once for each tile.
  */
 #include "convert/quantize/rank_update.h"
 
@@ -10,7 +11,7 @@
 
 #include "base/cleanup.h"
 
-#define TILE 32
+#define TILE 128
 #define LANES 8
 #define ROWS 4
 

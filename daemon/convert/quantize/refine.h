@@ -8,7 +8,7 @@
 #include "convert/quantize/metric.h"
 
 /** Most rows of one call. */
-#define ROWS_TOGETHER 8
+#define ROWS_TOGETHER 16
 
 /**
  * struct equations - least squares for the scales of one row: A^T H A x = A^T H w
