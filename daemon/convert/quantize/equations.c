@@ -91,22 +91,32 @@ static void make_products(struct equations *e, uint32_t rows, const struct coded
 	}
 }
 
+/* Row @v of the lower triangle, in which all columns of the group of @v lie. */
+static void make_gram_row(struct equations *e, const struct coded *c, const uint8_t *codes, size_t v)
+{
+	const double *from = e->product + v * c->columns;
+	double *to = e->gram + v * e->groups * e->planes;
+
+	for (size_t group = 0; group <= v / e->planes; group++, to += e->planes) {
+		uint32_t begin = (uint32_t) group * c->group_columns, end = MIN_OF(begin + c->group_columns, c->columns);
+		double sum[BITS_PLANES_MAX] = {0};
+
+		for (uint32_t t = begin; t < end; t++)
+			for (uint32_t i = 0; i < e->planes; i++)
+				sum[i] += plane_sign(c, codes[t], i) * from[t];
+		memcpy(to, sum, e->planes * sizeof *to);
+	}
+}
+
 static void make_gram(struct equations *e, const struct coded *c, const uint8_t *codes, const float *weights)
 {
-	size_t n = (size_t) e->groups * e->planes;
-
-	memset(e->gram, 0, n * n * sizeof *e->gram);
-	for (size_t v = 0; v < n; v++) {
+	for (size_t v = 0; v < (size_t) e->groups * e->planes; v++) {
 		const double *from = e->product + v * c->columns;
 
 		e->right[v] = 0;
-		for (uint32_t t = 0; t < c->columns; t++) {
-			double *to = e->gram + v * n + t / c->group_columns * e->planes;
-
+		for (uint32_t t = 0; t < c->columns; t++)
 			e->right[v] += from[t] * weights[t];
-			for (uint32_t i = 0; i < e->planes; i++)
-				to[i] += plane_sign(c, codes[t], i) * from[t];
-		}
+		make_gram_row(e, c, codes, v);
 	}
 }
 
@@ -148,7 +158,7 @@ void equations_solve(struct equations *e, uint32_t planes)
 	for (size_t i = 0; i < n; i++) {
 		size_t from = i / planes * e->planes + i % planes;
 
-		for (size_t j = 0; j < n; j++)
+		for (size_t j = 0; j <= i; j++)
 			l[i * n + j] = e->gram[from * all + j / planes * e->planes + j % planes];
 		e->x[i] = e->right[from];
 	}

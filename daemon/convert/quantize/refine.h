@@ -14,7 +14,7 @@
  * struct equations - least squares for the scales of one row: A^T H A x = A^T H w
  * @planes: of A, whose column u is plane u % planes inside group u / planes, and 0 elsewhere
  * @product: [groups * planes][columns], (H A) transposed
- * @gram: A^T H A; @right: A^T H w
+ * @gram: A^T H A, its lower triangle; @right: A^T H w
  * @factor, @x: of the last equations_solve()
  */
 struct equations {
