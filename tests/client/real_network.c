@@ -100,3 +100,10 @@ void real_network_done(struct real_network *f)
 	if (f->imported[0])
 		(void) unlink(f->imported);
 }
+
+int real_network_session(struct bitshed **bus, struct bitshed_session **session)
+{
+	int r = bitshed_open(bus, test_bus_address(), NULL);
+
+	return r < 0 ? r : bitshed_session_open(session, *bus, "net", 1, NULL);
+}

@@ -30,3 +30,10 @@ void real_network_done(struct real_network *f);
 
 /** real_network_must() - the test ends where @r is an error of the library */
 void real_network_must(int r, const struct bitshed_error *e);
+
+/**
+ * real_network_session() - of one slot, on a bus of its own: for a thread
+ *
+ * Return: 0, or an error; both are closed by the caller either way.
+ */
+int real_network_session(struct bitshed **bus, struct bitshed_session **session);

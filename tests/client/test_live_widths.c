@@ -121,10 +121,8 @@ static void *client_thread(void *userdata)
 {
 	struct bitshed *b = NULL;
 	struct bitshed_session *s = NULL;
-	int r = bitshed_open(&b, test_bus_address(), NULL);
+	int r = real_network_session(&b, &s);
 
-	if (r >= 0)
-		r = bitshed_session_open(&s, b, "net", 1, NULL);
 	if (r >= 0)
 		r = ask(userdata, s);
 	(void) bitshed_session_close(s);

@@ -96,10 +96,8 @@ static void *client_thread(void *userdata)
 {
 	struct bitshed *b = NULL;
 	struct bitshed_session *s = NULL;
-	int r = bitshed_open(&b, test_bus_address(), NULL);
+	int r = real_network_session(&b, &s);
 
-	if (r >= 0)
-		r = bitshed_session_open(&s, b, "net", 1, NULL);
 	while (r >= 0 && !atomic_load(&stop)) {
 		r = bitshed_session_infer(s, 0, NULL, NULL, NULL);
 		atomic_fetch_add(r < 0 ? &n_failed : &n_served, 1);
