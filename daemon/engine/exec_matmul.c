@@ -14,7 +14,8 @@
 
 #define ROWS_PER_TASK 16 /* rows are split in multiples of it */
 #define DECODE_COLUMNS 16 /* a row is decoded in the time in which so many columns are multiplied with it */
-#define GATHER_ROWS 8 /* and a column is gathered in that of so many rows */
+#define GATHER_ROWS 8 /* and a column is gathered in that of so many rows, */
+#define PAD_ROWS 1 /* or padded */
 #define MACS_PER_NSEC 32
 #define MACS_PER_NSEC_SCALAR 2
 
@@ -228,13 +229,17 @@ static struct product cut_into(const struct product *p, uint64_t tiles, uint64_t
 static uint64_t cut_cost(const struct product *p, uint32_t threads)
 {
 	const struct step *s = p->r->step;
-	const uint64_t gather = (s->direct || s->image ? s->padded : GATHER_ROWS) * (uint64_t) p->tile;
-	const uint64_t task = (p->tile + DECODE_COLUMNS) * (uint64_t) p->rows_per_task + gather;
+	const bool in_place = s->direct || s->image;
+	const uint32_t gather_rows = !in_place ? GATHER_ROWS : s->padded ? PAD_ROWS : 0;
+	const uint64_t task = (p->tile + DECODE_COLUMNS) * (uint64_t) p->rows_per_task + gather_rows * (uint64_t) p->tile;
 
 	return divide_up(count_tasks(p), threads) * task + task / 16;
 }
 
-/* As many tasks as share out evenly among all threads, at the least cost. */
+/*
+ * As many tasks as share out evenly among all threads, at the least cost: of all rows, of halves, or of as many parts
+ * as there are threads, or twice that; tiles in such multiples that tiles times parts are one of the threads.
+ */
 static void cut(struct product *p, uint32_t threads)
 {
 	const uint64_t tiles = divide_up(p->columns, p->r->step->columns_per_tile);
@@ -243,9 +248,8 @@ static void cut(struct product *p, uint32_t threads)
 	struct product best = cut_into(p, tiles, 1);
 
 	for (uint32_t i = 0; i < ARRAY_SIZE(parts) && threads > 1; i++) {
-		const uint64_t step = parts[i] == 2 && threads % 2 == 0 ? threads / 2 :
-				      parts[i] < threads                ? threads :
-									  1;
+		const bool halves = parts[i] == 2 && threads % 2 == 0;
+		const uint64_t step = halves ? threads / 2 : parts[i] < threads ? threads : 1;
 
 		for (uint64_t n = divide_up(tiles, step) * step, end = n + step; n <= end; n += step) {
 			const struct product c = cut_into(p, n, parts[i]);
