@@ -368,7 +368,7 @@ static int correct_width(struct export *e, const struct calibration *c, struct b
 	_cleanup_(plan_unrefp) struct plan *plan = NULL;
 	struct pass p = {.e = e, .calibration = c, .b = b, .planes = planes};
 	struct distance corrected, plain;
-	bool reset_all;
+	bool plain_stays;
 	int r = model_build(&model, network, planes, reterr);
 
 	if (r >= 0)
@@ -387,13 +387,13 @@ static int correct_width(struct export *e, const struct calibration *c, struct b
 	if (r < 0)
 		return r;
 	plain = measure_output(&p);
-	reset_all = is_closer(&plain, &corrected);
-	for (uint32_t i = 0; reset_all && i < e->n_matrices; i++)
+	plain_stays = is_closer(&plain, &corrected);
+	for (uint32_t i = 0; plain_stays && i < e->n_matrices; i++)
 		if (!is_decided(&p, i))
 			reset(&e->matrices[i], model->layers[i].planes);
 	if (planes == network->planes_max) {
-		e->output_error = reset_all ? plain.error : corrected.error;
-		e->agreement = reset_all ? plain.agreement : corrected.agreement;
+		e->output_error = plain_stays ? plain.error : corrected.error;
+		e->agreement = plain_stays ? plain.agreement : corrected.agreement;
 	}
 	return 0;
 }

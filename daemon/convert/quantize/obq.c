@@ -197,8 +197,8 @@ static void run_group_of_rows(struct work *w, uint32_t first, uint32_t begin, ui
 /*
  * One code at a time, with all scales of a row fitted together between rounds, as far as the error falls. With
  * one plane no weight is ever pushed out of the codebook, so the greedy order leaves much: four points of ResNet-20.
- * With more planes what falls is the error of the calibration samples alone: networks that have few agree less with
- * fp32 afterwards.
+ * With more planes what falls is the error on the calibration samples alone: where these are few, the network agrees
+ * less with fp32 afterwards.
  */
 static int refine_codes(struct coded *c, const float *weights, uint32_t first, uint32_t end, const struct metric *m)
 {
